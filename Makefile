@@ -1,0 +1,58 @@
+# make demo   the article's story and a real training, ending in halfulp-demo.html
+# make test   all tests; sets up what it needs
+# make check  everything CI runs: lint, types, layers, tests, doctests, and the core alone
+# make bench  measurements, as ratios within one run
+PYTHON ?= python3
+VENV := .venv
+BIN := $(VENV)/bin
+READY := $(VENV)/.ready
+CORE := .venv-core
+
+.PHONY: setup demo test lint core check bench lock clean
+
+setup: $(READY)
+
+# The lock holds exact versions of everything; the project itself is installed in place.
+$(READY): requirements/lock.txt pyproject.toml
+	$(PYTHON) -c 'import sys; sys.exit(sys.version_info < (3, 11))' || (echo "halfulp needs Python 3.11 or newer: make PYTHON=python3.12"; exit 1)
+	$(PYTHON) -m venv $(VENV)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/lock.txt
+	$(BIN)/pip install --quiet --disable-pip-version-check --no-deps --no-build-isolation -e .
+	touch $(READY)
+
+demo: $(READY)
+	$(BIN)/halfulp demo
+
+test: $(READY)
+	$(BIN)/pytest
+
+lint: $(READY)
+	$(BIN)/ruff check .
+	$(BIN)/ruff format --check .
+	$(BIN)/mypy
+	$(BIN)/lint-imports
+
+# The same tests with the core dependencies alone: no torch, no extras.
+core: $(CORE)/.ready
+	$(CORE)/bin/pytest -m "not extra" --ignore=src/halfulp/training --ignore=src/halfulp/report
+
+$(CORE)/.ready: requirements/lock.txt pyproject.toml
+	$(PYTHON) -m venv $(CORE)
+	$(CORE)/bin/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e . pytest hypothesis
+	touch $(CORE)/.ready
+
+check: lint core test
+
+bench: $(READY)
+	$(BIN)/pytest benchmarks --benchmark-only -q -s
+
+# Renew the lock from requirements/direct.txt, in an environment of its own.
+lock:
+	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
+	.venv-lock/bin/pip install --quiet --disable-pip-version-check -r requirements/direct.txt
+	(echo "# Exact versions for make setup; written by make lock from direct.txt."; \
+	 .venv-lock/bin/pip freeze --disable-pip-version-check | sed 's/+cpu$$//') > requirements/lock.txt
+	rm -rf .venv-lock
+
+clean:
+	rm -rf $(VENV) $(CORE) .venv-lock .pytest_cache .mypy_cache .ruff_cache .benchmarks

@@ -1,0 +1,70 @@
+"""halfulp: see, predict and fix what low precision does to training.
+
+Names are imported when they are first used, so that ``import halfulp`` is instant and needs no
+framework.
+"""
+
+from __future__ import annotations
+
+from typing import TYPE_CHECKING, Any
+
+__version__ = "0.1.0"
+
+_HOMES = {
+    "HalfulpError": "errors",
+    "Format": "catalogue",
+    "format": "catalogue",
+    "formats": "catalogue",
+    "p3109_formats": "catalogue",
+    "cast": "conversion",
+    "encode": "conversion",
+    "decode": "conversion",
+    "number": "exact",
+    "digits": "exact",
+    "from_digits": "exact",
+    "neighbours": "exact",
+    "add": "arithmetic",
+    "mul": "arithmetic",
+    "explain": "explanations.conversion",
+    "explain_operation": "explanations.operation",
+    "walk": "updates",
+    "walk_all": "updates",
+    "predict": "prediction",
+}
+
+if TYPE_CHECKING:
+    from halfulp.arithmetic import add as add
+    from halfulp.arithmetic import mul as mul
+    from halfulp.catalogue import Format as Format
+    from halfulp.catalogue import format as format
+    from halfulp.catalogue import formats as formats
+    from halfulp.catalogue import p3109_formats as p3109_formats
+    from halfulp.conversion import cast as cast
+    from halfulp.conversion import decode as decode
+    from halfulp.conversion import encode as encode
+    from halfulp.errors import HalfulpError as HalfulpError
+    from halfulp.exact import digits as digits
+    from halfulp.exact import from_digits as from_digits
+    from halfulp.exact import neighbours as neighbours
+    from halfulp.exact import number as number
+    from halfulp.explanations.conversion import explain as explain
+    from halfulp.explanations.operation import explain_operation as explain_operation
+    from halfulp.prediction import predict as predict
+    from halfulp.updates import walk as walk
+    from halfulp.updates import walk_all as walk_all
+
+
+def __getattr__(name: str) -> Any:
+    from importlib import import_module
+
+    if name in _HOMES:
+        value = getattr(import_module(f"halfulp.{_HOMES[name]}"), name)
+        globals()[name] = value
+        return value
+    if name == "training":
+        return import_module("halfulp.training")
+    raise AttributeError(f"module 'halfulp' has no attribute {name!r}")
+
+
+def __dir__() -> list[str]:
+    return sorted([*_HOMES, "training", "__version__"])

@@ -1,0 +1,113 @@
+"""L1: a 32-bit integer for Numba, so that float32 kernels fill their vector registers.
+
+Numba widens int32 arithmetic to int64, which halves the speed of every loop over float32 bits.
+This type does not widen: its operators are the machine's 32-bit instructions, and the rule's text
+runs on it unchanged. Plain ints and booleans that meet a lane become lanes.
+"""
+
+from __future__ import annotations
+
+import operator
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.extending import intrinsic, models, overload, register_model
+
+# Numba's extension API carries no types of its own; these functions run inside its compiler.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+
+WORD = ir.IntType(32)
+
+
+class Lane(types.Type):  # type: ignore[misc]  # Numba is untyped here
+    """The Numba type of a 32-bit lane."""
+
+    def __init__(self) -> None:
+        super().__init__(name="halfulp.lane")
+
+
+LANE = Lane()
+
+
+@register_model(Lane)
+class _LaneModel(models.PrimitiveModel):  # type: ignore[misc]  # Numba is untyped here
+    def __init__(self, dmm: Any, fe_type: Any) -> None:
+        super().__init__(dmm, fe_type, WORD)
+
+
+@intrinsic
+def lane(typingctx, value):
+    """An int or boolean as a lane; its upper bits are cut off."""
+    if not isinstance(value, (types.Integer, types.Boolean, Lane)):
+        return None
+
+    def codegen(context, builder, signature, args):
+        (given,) = args
+        if given.type.width < 32:
+            extend = builder.zext if isinstance(value, types.Boolean) else builder.sext
+            return extend(given, WORD)
+        return given if given.type.width == 32 else builder.trunc(given, WORD)
+
+    return LANE(value), codegen
+
+
+@intrinsic
+def unlane(typingctx, value):
+    """A lane as an ordinary int32."""
+    if value != LANE:
+        return None
+    return types.int32(LANE), lambda context, builder, signature, args: args[0]
+
+
+@intrinsic
+def float_field(typingctx, value):
+    """The unbiased exponent field of an integer converted to a float that holds it exactly."""
+    if value == LANE:
+        real, bits, fraction, bias = ir.FloatType(), WORD, 23, 127
+    elif isinstance(value, types.Integer):
+        real, bits, fraction, bias = ir.DoubleType(), ir.IntType(64), 52, 1023
+    else:
+        return None
+
+    def codegen(context, builder, signature, args):
+        pattern = builder.bitcast(builder.sitofp(args[0], real), bits)
+        field = builder.lshr(pattern, ir.Constant(bits, fraction))
+        return builder.sub(field, ir.Constant(bits, bias))
+
+    return value(value), codegen
+
+
+def _operator(symbol, result, emit):
+    @intrinsic
+    def apply(typingctx, a, b):
+        return result(LANE, LANE), lambda context, builder, sig, args: emit(builder, *args)
+
+    @overload(symbol)
+    def typed(a, b):
+        if LANE not in (a, b):
+            return None
+        if not all(isinstance(t, (Lane, types.Integer, types.Boolean)) for t in (a, b)):
+            return None
+        return lambda a, b: apply(lane(a), lane(b))
+
+
+def _define_operators() -> None:
+    arithmetic = {
+        operator.add: "add", operator.sub: "sub", operator.mul: "mul", operator.and_: "and_",
+        operator.or_: "or_", operator.xor: "xor", operator.lshift: "shl", operator.rshift: "ashr",
+    }  # fmt: skip
+    for symbol, name in arithmetic.items():
+        _operator(symbol, LANE, lambda builder, a, b, name=name: getattr(builder, name)(a, b))
+    comparisons = {
+        operator.lt: "<", operator.le: "<=", operator.gt: ">", operator.ge: ">=",
+        operator.eq: "==", operator.ne: "!=",
+    }  # fmt: skip
+    for symbol, sign in comparisons.items():
+        _operator(
+            symbol, types.boolean,
+            lambda builder, a, b, sign=sign: builder.icmp_signed(sign, a, b),
+        )  # fmt: skip
+
+
+_define_operators()

@@ -1,0 +1,217 @@
+"""L1: the whole time loop of a walk in one kernel, over any number of weights.
+
+The state is held in float64, which holds every number of the formats it is used for. Sums are
+formed in float64, rounded to odd where they are not exact (their error is known exactly), and then
+rounded once to the format by the rule: that is the exact sum rounded once for every precision up to
+51 bits (Boldo and Melquiond 2008, theorem 3). Formats that do not fit take the exact Python loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from functools import cache
+from typing import Any
+
+import numpy as np
+import numpy.typing as npt
+from numba.extending import register_jitable
+
+from halfulp.backends.kernels import FLOAT64, Plan, cast_one, compiled, plan
+from halfulp.backends.numpy import cast_array
+from halfulp.casting import Cast, cast_to
+from halfulp.catalogue import Format, format
+from halfulp.errors import HalfulpError
+from halfulp.exact import Number, number
+
+Array = npt.NDArray[Any]
+
+# Weights that go through all steps together: their state stays in the first-level cache.
+BLOCK = 512
+
+#: What the loop calls for each element; compiled() puts it in place.
+one: Any = None
+
+
+def fits(target: Format) -> bool:
+    """Whether sums in the format are exact in float64, once rounded to odd."""
+    return target.precision <= 51 and target.emin >= -1000 and target.emax <= 1000
+
+
+def walk_number(
+    weight: Number, added: Sequence[Number], steps: int, target: Format, strategy: str, seed: int,
+    record: Sequence[int],
+) -> tuple[Number, int, int | None, tuple[tuple[int, Number], ...]] | None:  # fmt: skip
+    """The walk of one weight, or None where float64 cannot hold its numbers."""
+    state_format = format("float32") if strategy == "master" else target
+    floats = [g.to_float() for g in added]
+    inexact = any(f != g.value or abs(f) > 1e300 for f, g in zip(floats, added, strict=True))
+    if inexact or not fits(state_format):
+        return None
+    start = cast_to(state_format).number(weight).to_float()
+    gradients = np.array(floats).reshape(-1, 1)
+    marks = np.array(record[1:], dtype=np.int64)
+    w, lost, stall, path = _run(
+        np.array([start]), gradients, steps, state_format, strategy, seed, marks
+    )
+    stalls = strategy != "stochastic" and len(added) == 1 and stall[0] >= 0
+    values = [number(start), *(number(v) for v in path[:, 0])]
+    return (
+        number(w[0]), int(lost[0]), int(stall[0]) if stalls else None,
+        tuple(zip(record, values, strict=True)),
+    )  # fmt: skip
+
+
+def walk_array(
+    weight: Array, gradient: Any, steps: int | None, target: Format, strategy: str,
+    learning_rate: Any, gradient_format: Format | None, seed: int,
+) -> Any:  # fmt: skip
+    """The walk of an array of weights; see :func:`halfulp.updates.walk`."""
+    from halfulp.updates import ArrayWalk
+
+    state_format = format("float32") if strategy == "master" else target
+    if not fits(state_format):
+        raise HalfulpError(
+            f"arrays cannot walk in {state_format}: its sums do not fit float64; walk one weight"
+        )
+    w = _in_format(np.asarray(weight), state_format)
+    g, steps, constant = _gradients(gradient, w.shape, steps, learning_rate, gradient_format)
+    if strategy == "exact":
+        total = steps * g[0] if constant else g.sum(axis=0)
+        final = np.asarray(weight, dtype=np.float64) + total.reshape(_each(total, w.shape))
+        none = np.zeros(w.shape, np.int64)
+        return ArrayWalk(strategy, target, steps, final, None, none, none, None)
+    final, lost, stall, _ = _run(
+        w.reshape(-1), g, steps, state_format, strategy, seed, np.empty(0, np.int64)
+    )
+    moved = (g != 0).sum(axis=0) * (steps if constant else 1)
+    updates = np.broadcast_to(moved, w.size).reshape(w.shape).astype(np.int64)
+    final = final.reshape(w.shape)
+    stored = cast_array(final, cast_to(target)) if strategy == "master" else None
+    known = constant and strategy != "stochastic"
+    return ArrayWalk(
+        strategy, target, steps, final, stored, updates, lost.reshape(w.shape),
+        stall.reshape(w.shape) if known else None,
+    )  # fmt: skip
+
+
+def _each(total: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
+    return shape if total.size == int(np.prod(shape)) else (1,) * len(shape)
+
+
+def _in_format(values: Array, target: Format | None) -> Array:
+    """Float64 copies of values rounded once from what they were."""
+    wide = np.ascontiguousarray(values, dtype=np.float64)
+    wide = wide.copy() if wide is values else wide
+    return wide if target is None else cast_array(wide, cast_to(target))
+
+
+def _gradients(
+    gradient: Any, shape: tuple[int, ...], steps: int | None, learning_rate: Any,
+    gradient_format: Format | None,
+) -> tuple[Array, int, bool]:  # fmt: skip
+    """Updates as (steps or 1, weights or 1), how many steps, and whether they are all the same."""
+    g = np.asarray(gradient, dtype=np.float64)
+    constant = g.ndim == 0 or g.shape == shape
+    if not constant and (g.ndim != len(shape) + 1 or not _broadcasts(g.shape[1:], shape)):
+        raise HalfulpError(
+            f"gradients of shape {g.shape} do not fit weights of shape {shape}: give that shape, "
+            "or one axis of steps before it"
+        )
+    if steps is None and constant:
+        raise HalfulpError("steps is missing: say how many, or give one gradient a step")
+    if not constant and steps not in (None, g.shape[0]):
+        raise HalfulpError(f"{g.shape[0]} gradients were given for {steps} steps: one a step")
+    if not np.isfinite(g).all():
+        raise HalfulpError("the gradients hold inf or nan: a walk needs finite numbers")
+    rows = 1 if constant else g.shape[0]
+    if not constant and g.shape[1:] != shape and g[0].size != 1:
+        g = np.broadcast_to(g, (rows, *shape))
+    flat = _in_format(g.reshape(rows, -1), gradient_format)
+    if learning_rate is not None:
+        rate = cast_to(gradient_format).number(learning_rate) if gradient_format else None
+        factor = float(learning_rate) if rate is None else rate.to_float()
+        flat = _in_format(flat * factor, gradient_format)
+    return flat, rows if steps is None else steps, constant
+
+
+def _broadcasts(inner: tuple[int, ...], shape: tuple[int, ...]) -> bool:
+    return all(a in (1, b) for a, b in zip(inner, shape, strict=True))
+
+
+def _run(
+    w: Array, g: Array, steps: int, state_format: Format, strategy: str, seed: int, marks: Array
+) -> tuple[Array, Array, Array, Array]:
+    rounding_name = "stochastic" if strategy == "stochastic" else "nearest_even"
+    cast = cast_to(state_format, rounding_name)
+    w = np.ascontiguousarray(w, dtype=np.float64).copy()
+    lost, stall = np.zeros(w.size, np.int64), np.full(w.size, -1, np.int64)
+    path = np.empty((marks.size, w.size))
+    kernel = _walk_kernel(strategy == "kahan", rounding_name)
+    kernel(w, g, steps, lost, stall, marks, path, _plan(cast, seed))
+    return w, lost, stall, path
+
+
+def _plan(cast: Cast, seed: int) -> Plan:
+    return plan(cast, FLOAT64, seed, codes=False)
+
+
+# mypy: disable-error-code="no-untyped-def, no-untyped-call"
+# Numba infers the types of what follows.
+
+
+@register_jitable
+def odd_sum(a, b):
+    """A + b in float64, to odd where it is inexact."""
+    total = a + b
+    # Knuth's two-sum: the error of the addition, exactly.
+    back = total - a
+    error = (a - (total - back)) + (b - back)
+    bits = np.float64(total).view(np.int64)
+    even = (bits & 1) == 0
+    outward = (error > 0) == (total > 0)
+    nudge = (error != 0) & even & (np.abs(total) < np.inf)
+    return np.int64(bits + nudge * (2 * outward - 1)).view(np.float64)
+
+
+@cache
+def _walk_kernel(kahan: bool, rounding_name: str) -> Any:
+    cast_pattern = cast_one(FLOAT64, rounding_name, False, False)
+
+    @register_jitable
+    def rounded(value, plan, element, step):
+        """A float64 to the nearest number of the format, as the cast kernel does it."""
+        pattern = cast_pattern(np.float64(value).view(np.int64), (step << 32) | element, plan)
+        return np.int64(pattern).view(np.float64)
+
+    @register_jitable
+    def step_once(before, had, update, plan, element, step):
+        """The weight and what is carried after one update."""
+        if not kahan:  # resolved when compiled
+            return rounded(odd_sum(before, update), plan, element, step), had
+        pending = rounded(odd_sum(had, update), plan, element, step)
+        after = rounded(odd_sum(before, pending), plan, element, step)
+        taken = rounded(odd_sum(before, -after), plan, element, step)
+        return after, rounded(odd_sum(pending, taken), plan, element, step)
+
+    return compiled(_walk_loop, f"walk_{'kahan' if kahan else rounding_name}", step_once)
+
+
+def _walk_loop(w, g, steps, lost, stall, marks, path, plan):
+    carried = np.zeros(BLOCK)
+    for start in range(0, w.size, BLOCK):
+        end = min(start + BLOCK, w.size)
+        carried[:] = 0.0
+        mark = 0
+        for step in range(steps):
+            row = step if g.shape[0] > 1 else 0
+            for i in range(start, end):
+                update = g[row, i if g.shape[1] > 1 else 0]
+                before, had = w[i], carried[i - start]
+                after, left = one(before, had, update, plan, i, step)
+                unmoved = (after == before) & (left == had) & (update != 0)
+                w[i], carried[i - start] = after, left
+                lost[i] += unmoved
+                stall[i] = step if unmoved & (stall[i] < 0) else stall[i]
+            if mark < marks.size and marks[mark] == step + 1:
+                path[mark, start:end] = w[start:end]
+                mark += 1

@@ -1,0 +1,403 @@
+"""L1: a cast: which format, which rounding, and what becomes of what has no place in the format.
+
+The rule decides between two neighbours; everything around it is here, once for every carrier:
+where the last kept bit lies (:func:`convert`), and which pattern overflow, infinities, NaN, zero
+and negative numbers get (:func:`settle`). Backends bring the bits and the loop.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from dataclasses import dataclass
+from enum import StrEnum
+from fractions import Fraction
+from functools import cached_property
+from typing import Any, NamedTuple
+
+from halfulp.catalogue import Format, NanStyle, binade, format, power_of_two
+from halfulp.errors import HalfulpError, listed, unknown
+from halfulp.exact import Number, finite, number
+from halfulp.records import Record
+from halfulp.rounding import DECISIONS, Rounded, chance_of, clamp, round_off
+
+
+class Fate(StrEnum):
+    """What a value becomes that has no place in the format."""
+
+    INFINITY = "infinity"
+    NAN = "nan"
+    MAX = "max"  # the largest finite number, with the value's sign
+    POSITIVE_MAX = "positive_max"
+    LEAST = "least"  # the least positive number
+    ZERO = "zero"
+    OPPOSITE_ZERO = "opposite_zero"  # zero with the other sign: ml_dtypes' NaN without a NaN
+    MAGNITUDE = "magnitude"  # the sign is dropped
+
+
+@dataclass(frozen=True)
+class Policy(Record):
+    """The fates of the values without a place; each applies only where a format lacks one."""
+
+    overflow: Fate  # a finite value beyond what rounds to the largest finite number
+    infinite: Fate  # an infinity
+    nan: Fate  # a NaN
+    zero: Fate = Fate.NAN  # zero, in a format that has none
+    negative: Fate = Fate.NAN  # a negative number, in an unsigned format
+
+
+#: The strings that ``overflow=`` takes.
+OVERFLOWS: dict[str, tuple[Fate, Fate]] = {
+    "infinity": (Fate.INFINITY, Fate.INFINITY),
+    "nan": (Fate.NAN, Fate.NAN),
+    "saturate": (Fate.MAX, Fate.MAX),
+    "saturate_finite": (
+        Fate.MAX,
+        Fate.INFINITY,
+    ),  # infinities stay, or are NaN where there are none
+}
+
+
+def default_policy(target: Format) -> Policy:
+    """What NumPy and ml_dtypes do: infinity, else NaN, else the largest finite number."""
+    fate = _best(target, Fate.INFINITY)
+    return Policy(fate, fate, Fate.NAN if target.has_nan else Fate.OPPOSITE_ZERO)
+
+
+def _best(target: Format, fate: Fate) -> Fate:
+    """A fate the format can express: infinity gives way to NaN, NaN to the largest number."""
+    if fate is Fate.INFINITY and not target.infinities:
+        fate = Fate.NAN
+    if fate is Fate.NAN and not target.has_nan:
+        fate = Fate.MAX
+    return fate
+
+
+@dataclass(frozen=True)
+class Cast(Record):
+    """A conversion to a format: rounded once, by one rule, under one policy.
+
+    >>> to_half = cast_to("float16")
+    >>> to_half.number("1.12156456132").value
+    Fraction(287, 256)
+    """
+
+    target: Format
+    rounding: str
+    policy: Policy
+    random_bits: int = 32  # of each stochastic decision
+
+    @property
+    def is_stochastic(self) -> bool:
+        """Whether the decisions need random bits."""
+        return self.rounding == "stochastic"
+
+    @property
+    def decide(self) -> Callable[..., Any]:
+        """The rule's decision function."""
+        return DECISIONS[self.rounding]
+
+    def overflows_away(self, negative: bool) -> bool:
+        """Whether a rounded value beyond the range leaves it (IEEE 754-2019 §7.4), by sign."""
+        if self.rounding in ("up", "down"):
+            return negative == (self.rounding == "down")
+        return self.rounding not in ("toward_zero", "to_odd")
+
+    @cached_property
+    def codes(self) -> Outcome:
+        """The patterns of this cast when it answers with codes."""
+        return outcome(self, self.target)
+
+    def number(self, source: Any, *, noise: int = 0) -> Number:
+        """The cast of one number of any kind and size, rounded once from its exact value."""
+        return code_number(self.target, self.code(source, noise=noise))
+
+    def code(self, source: Any, *, noise: int = 0) -> int:
+        """The code that one number becomes."""
+        return self.detail(number(source), noise=noise).code
+
+    def detail(self, source: Number, *, noise: int = 0) -> Detail:
+        """The cast of one number with everything the rule saw: what explanations are made of."""
+        exact = abs(source.value) if source.is_finite else Fraction(0)
+        exponent, significand, width, sticky = _significand(exact, self.target.precision)
+        # An exact carrier has room for every shift: nothing is ever clamped.
+        place = placement(self.target, width, self.target.bias, longest=1 << 30)
+        field = exponent + self.target.bias
+        chance = chance_of(noise, self.random_bits, drop_of(field, place), place.longest)
+        negative = int(source.negative)
+        step = convert(negative, field, significand, place, chance, self.decide)
+        over = source.is_finite and step.code > self.target.max_code
+        special = (source.special == "inf", source.is_nan)
+        code = settle(
+            step.code, negative, step.rule.rounded == 0, exact == 0, over, *special, self.codes
+        )
+        return Detail(source, code, step, significand, width, exponent, sticky, bool(over))
+
+
+@dataclass(frozen=True)
+class Detail:
+    """One number's cast in full: the exact operands of the rule and what it answered."""
+
+    source: Number
+    code: int
+    step: Converted
+    significand: int  # the source's, ``width`` bits; the last stands for all that follow if sticky
+    width: int
+    exponent: int  # of the significand's first bit
+    sticky: bool  # the source has further bits, without end
+    overflow: bool
+
+
+def cast_to(
+    target: str | Format,
+    rounding: str = "nearest_even",
+    overflow: str | Policy | None = None,
+    random_bits: int = 32,
+) -> Cast:
+    """A cast from names: the border at which strings are accepted, and checked.
+
+    Raises HalfulpError for an unknown format, rounding or overflow.
+    """
+    found = format(target)
+    if rounding not in DECISIONS:
+        raise unknown("rounding", str(rounding), DECISIONS)
+    if not 1 <= random_bits <= 32:
+        raise HalfulpError(f"random_bits is {random_bits}: allowed are 1 to 32")
+    return Cast(found, rounding, policy_of(found, overflow), random_bits)
+
+
+def policy_of(target: Format, overflow: str | Policy | None) -> Policy:
+    """A policy from what ``overflow=`` takes, made of fates that the format can express."""
+    chosen = default_policy(target)
+    if isinstance(overflow, Policy):
+        chosen = overflow
+    elif overflow is not None:
+        if overflow not in OVERFLOWS:
+            raise unknown("overflow", str(overflow), OVERFLOWS)
+        finite, infinite = OVERFLOWS[overflow]
+        if finite is Fate.INFINITY and not target.infinities:
+            raise _cannot(target, overflow, "infinities")
+        if finite is Fate.NAN and not target.has_nan:
+            raise _cannot(target, overflow, "NaN")
+        chosen = Policy(finite, infinite, chosen.nan)
+    return Policy(
+        _best(target, chosen.overflow), _best(target, chosen.infinite), _best(target, chosen.nan),
+        _best(target, chosen.zero), _best(target, chosen.negative),
+    )  # fmt: skip
+
+
+def _cannot(target: Format, overflow: str, lacking: str) -> HalfulpError:
+    able = [name for name, (fate, _) in OVERFLOWS.items() if _best(target, fate) is fate]
+    return HalfulpError(
+        f"{target} has no {lacking}, so it cannot overflow to {overflow!r}: allowed is "
+        f"{listed(able)}"
+    )
+
+
+# The carrier-generic text, in the dialect of rounding.py.
+
+
+class Placement(NamedTuple):
+    """Where the last kept bit lies, as ints; exponents are fields biased as the caller's source."""
+
+    drop: int  # bits dropped from a significand in the normal range
+    least: int  # the least normal binade, as a field of the source
+    rebias: int  # source field -> target field
+    fraction_bits: int  # of the target
+    flush: int  # what more is dropped below the least normal number where no subnormals are
+    longest: int  # the longest shift of the carrier
+
+
+class Converted(NamedTuple):
+    """A magnitude code on the endless line of codes (it may lie beyond the largest), and how."""
+
+    code: Any
+    drop: Any  # bits dropped, before the carrier's limit
+    shift: Any  # and within it
+    rule: Rounded
+
+
+def placement(target: Format, width: int, bias: int, longest: int = 62) -> Placement:
+    """The placement for significands of ``width`` bits and exponent fields biased by ``bias``."""
+    return Placement(
+        drop=width - target.precision,
+        least=target.emin + bias,
+        rebias=target.bias - bias,
+        fraction_bits=target.fraction_bits,
+        flush=0 if target.subnormals or not target.zero else target.fraction_bits,
+        longest=longest,
+    )
+
+
+def drop_of(exponent: Any, place: Any) -> Any:
+    """How many bits a significand loses: more below the least normal binade."""
+    below = (place.least - exponent) * (exponent < place.least)
+    return place.drop + below + place.flush * (exponent < place.least)
+
+
+def convert(
+    negative: Any, exponent: Any, significand: Any, place: Any, chance: Any, decide: Any
+) -> Converted:
+    """A magnitude to its code, by the straight line of catalogue.py and the rule.
+
+    A zero significand gives the code 0, or -1 in a format without zero; so does what rounds to it.
+    """
+    is_below = exponent < place.least
+    drop = drop_of(exponent, place)
+    shift = clamp(drop, place.longest)
+    field = exponent + (place.least - exponent) * is_below + place.rebias
+    base = (field - 1) << place.fraction_bits
+    rule = round_off(significand, shift, base, negative, chance, decide)
+    return Converted((rule.rounded << (place.flush * is_below)) + base, drop, shift, rule)
+
+
+class Outcome(NamedTuple):
+    """The patterns of results that are not an ordinary number, positive and negative."""
+
+    keep: int  # a negative result is (magnitude & keep) | sign
+    sign: int
+    void: int  # rounded to nothing: zero, or the least number where there is no zero
+    void_negative: int
+    zero: int  # was zero
+    zero_negative: int
+    over: int
+    over_negative: int
+    infinite: int
+    infinite_negative: int
+    nan: int
+    nan_negative: int
+
+
+def settle(
+    pattern: Any, negative: Any, void: Any, zero: Any, over: Any, infinite: Any, nan: Any, o: Any
+) -> Any:
+    """The final pattern of a magnitude: its sign, or the fate of what has no place."""
+    pattern = choose(negative, (pattern & o.keep) | o.sign, pattern)
+    pattern = choose(void, choose(negative, o.void_negative, o.void), pattern)
+    pattern = choose(zero, choose(negative, o.zero_negative, o.zero), pattern)
+    pattern = choose(over, choose(negative, o.over_negative, o.over), pattern)
+    pattern = choose(infinite, choose(negative, o.infinite_negative, o.infinite), pattern)
+    return choose(nan, choose(negative, o.nan_negative, o.nan), pattern)
+
+
+def choose(condition: Any, yes: Any, no: Any) -> Any:
+    """``yes`` where the condition holds, else ``no``; arithmetic, so that every carrier can."""
+    return no + (yes - no) * condition
+
+
+# The patterns of a cast.
+
+
+def outcome(cast: Cast, container: Format) -> Outcome:
+    """The Outcome of a cast whose results are written as codes of ``container``.
+
+    That is the target itself for codes, or the format of the source for values.
+    """
+    target, policy = cast.target, cast.policy
+
+    def write(fate: Fate, negative: bool) -> int:
+        if negative and not target.signed:
+            fate = fate if policy.negative is Fate.MAGNITUDE else policy.negative
+            negative = False
+        return number_code(container, _fated(target, fate, negative))
+
+    over = [policy.overflow if cast.overflows_away(n) else Fate.MAX for n in (False, True)]
+    void = Fate.ZERO if target.zero else Fate.LEAST
+    zero = Fate.ZERO if target.zero else policy.zero
+    drops_sign = not target.signed and policy.negative is not Fate.MAGNITUDE
+    return Outcome(
+        keep=0 if drops_sign else -1,
+        sign=write(policy.negative, True) if drops_sign else container.sign_bit * target.signed,
+        void=write(void, False),
+        void_negative=write(void, True),
+        zero=write(zero, False),
+        zero_negative=write(zero, target.signed),
+        over=write(over[0], False),
+        over_negative=write(over[1], True),
+        infinite=write(policy.infinite, False),
+        infinite_negative=write(policy.infinite, True),
+        nan=write(policy.nan, False),
+        nan_negative=write(policy.nan, target.signed),
+    )
+
+
+def _fated(target: Format, fate: Fate, negative: bool) -> Number:
+    """What a value without a place becomes."""
+    zero = finite(Fraction(0), negative and target.signed_zero)
+    largest = finite(-target.max if negative else target.max)
+    least = finite(-target.least_positive if negative else target.least_positive)
+    return {
+        Fate.INFINITY: Number(negative=negative, special="inf"),
+        Fate.NAN: Number(negative=negative and target.signed_zero, special="nan"),
+        Fate.MAX: largest,
+        Fate.POSITIVE_MAX: finite(target.max),
+        Fate.LEAST: least,
+        Fate.ZERO: zero,
+        Fate.OPPOSITE_ZERO: finite(Fraction(0), target.signed_zero and not negative),
+    }[fate]
+
+
+def number_code(container: Format, given: Number) -> int:
+    """The code of a number that the format has; beyond its range, of infinity or NaN.
+
+    >>> hex(number_code(format("float16"), number("-1.12109375")))
+    '0xbc7c'
+    """
+    sign = container.sign_bit if given.negative else 0
+    if given.is_finite and abs(given.value) <= container.max:
+        code = magnitude_code(container, abs(given.value))
+        return code | (sign if code or container.signed_zero else 0)
+    if container.infinities and not given.is_nan:
+        return (container.max_code + 1) | sign
+    nan = container.nan_code
+    return (container.max_code if nan is None else nan) | (sign if container.signed_zero else 0)
+
+
+def magnitude_code(container: Format, magnitude: Fraction) -> int:
+    """The code of a magnitude that the format has exactly."""
+    if not magnitude:
+        return 0
+    exponent = max(binade(magnitude), container.emin)
+    significand = magnitude / power_of_two(exponent - container.fraction_bits)
+    return significand.numerator + ((exponent + container.bias - 1) << container.fraction_bits)
+
+
+def _significand(exact: Fraction, precision: int) -> tuple[int, int, int, bool]:
+    """Exponent, significand, its width, and whether a sticky last bit stands for an endless rest.
+
+    All bits of a dyadic number; of others 64 beyond the precision, and the sticky bit.
+    """
+    if not exact:
+        return 0, 0, precision, False
+    exponent = binade(exact)
+    if exact.denominator & (exact.denominator - 1) == 0:
+        width = max(precision, exact.numerator.bit_length())
+        scaled = exact * power_of_two(width - 1 - exponent)
+        return exponent, scaled.numerator, width, False
+    width = precision + 64
+    scaled = exact * power_of_two(width - 1 - exponent)
+    return exponent, scaled.numerator // scaled.denominator << 1 | 1, width + 1, True
+
+
+def code_number(target: Format, code: int) -> Number:
+    """What a code means, exactly.
+
+    Raises HalfulpError for a code the format does not have.
+
+    >>> str(code_number(format("float16"), 0x3C7C))
+    '1.12109375'
+    """
+    if not 0 <= code < target.codes:
+        raise HalfulpError(
+            f"{target} has no code {hex(code)}: its codes are 0 to {target.hex(target.codes - 1)}"
+        )
+    magnitude = code & ~target.sign_bit
+    negative = bool(code & target.sign_bit)
+    if negative and magnitude == 0 and not target.signed_zero:
+        is_nan = target.nan is NanStyle.NEGATIVE_ZERO
+        return Number(special="nan") if is_nan else Number()
+    if magnitude <= target.max_code:
+        value = target.magnitude(magnitude)
+        return Number(-value if negative else value, negative)
+    if magnitude == target.infinity_code:
+        return Number(negative=negative, special="inf")
+    return Number(negative=negative, special="nan")

@@ -1,0 +1,86 @@
+"""The ``halfulp`` command: finds the command asked for, runs it, and turns errors into a sentence.
+
+A command's module is imported only when it is the one asked for (or for ``--help``), so that
+``halfulp explain`` starts as fast as its parser.
+"""
+
+from __future__ import annotations
+
+import sys
+from importlib import import_module
+from typing import Any
+
+import click
+
+from halfulp import __version__
+from halfulp.errors import HalfulpError, unknown
+
+# command -> its module in this package, in the order of the help
+COMMANDS = {
+    "explain": "explain",
+    "add": "operation",
+    "multiply": "operation",
+    "digits": "digits",
+    "walk": "walk",
+    "formats": "formats",
+    "compare": "compare",
+    "demo": "demo",
+}
+
+
+class LazyGroup(click.Group):
+    """The group of all commands, each imported when it is looked up."""
+
+    def list_commands(self, ctx: click.Context) -> list[str]:
+        """The commands in the order of the table, not of the alphabet."""
+        return list(COMMANDS)
+
+    def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
+        """One command, imported now."""
+        if cmd_name not in COMMANDS:
+            raise unknown("command", cmd_name, COMMANDS)
+        module = import_module(f"halfulp.cli.{COMMANDS[cmd_name]}")
+        command: click.Command = getattr(module, cmd_name)
+        return command
+
+
+@click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
+@click.version_option(__version__, message="halfulp %(version)s")
+def halfulp() -> None:
+    """See, predict and fix what low precision does to training."""
+
+
+def main() -> None:
+    """Run the command line and exit: 0 done, 1 a check failed, 2 wrong use or bad input."""
+    sys.exit(run(sys.argv[1:]))
+
+
+def run(arguments: list[str]) -> int:
+    """Run one command line; its exit status."""
+    try:
+        status: Any = halfulp.main(
+            arguments or ["--help"], prog_name="halfulp", standalone_mode=False
+        )
+        sys.stdout.flush()
+        return status if isinstance(status, int) else 0
+    except HalfulpError as error:
+        return _fail(str(error))
+    except click.ClickException as error:
+        return _fail(_sentence(error))
+    except (KeyboardInterrupt, click.Abort):
+        return _fail("interrupted")
+    except BrokenPipeError:
+        # The reader has closed the pipe; flushing it again at exit would only complain.
+        sys.stdout = None
+        return 0
+
+
+def _sentence(error: click.ClickException) -> str:
+    context = getattr(error, "ctx", None)
+    where = f" ({context.command_path} --help lists what is allowed)" if context else ""
+    return error.format_message().rstrip(".") + where
+
+
+def _fail(message: str) -> int:
+    print(f"halfulp: {' '.join(message.split())}", file=sys.stderr)
+    return 2

@@ -1,0 +1,21 @@
+"""How results leave a command: as text, as JSON, and as an HTML file."""
+
+from __future__ import annotations
+
+from typing import Any
+
+import click
+
+from halfulp.explanations.text import page
+
+
+def emit(record: Any, as_json: bool, html: str | None = None, title: str = "") -> None:
+    """Print a record, and write its page where one was asked for (first, because it may fail)."""
+    if html is not None:
+        from halfulp.report.record import write_record
+
+        write_record(record, html, title)
+    if as_json:
+        click.echo(record.to_json())
+    else:
+        page(record).print()

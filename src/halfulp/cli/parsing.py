@@ -1,0 +1,45 @@
+"""What all commands share in reading their arguments: negative numbers, lists of names, options."""
+
+from __future__ import annotations
+
+import re
+
+import click
+
+_NEGATIVE = re.compile(r"-(\d|\.\d|inf\b|nan\b)", re.IGNORECASE)
+MINUS = "−"  # the number parser reads it as a hyphen; the option parser does not
+
+
+class NumberCommand(click.Command):
+    """A command whose arguments may be negative numbers, which parsers take for options."""
+
+    def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
+        """Write the sign of negative arguments so that only number parsers know it."""
+        takes_value = {
+            name
+            for p in self.params
+            for name in p.opts
+            if isinstance(p, click.Option) and not p.is_flag
+        }
+        shielded = [
+            MINUS + arg[1:] if _NEGATIVE.match(arg) and before not in takes_value else arg
+            for before, arg in zip(["", *args], args, strict=False)
+        ]
+        return super().parse_args(ctx, shielded)
+
+
+def names(text: str | None) -> list[str]:
+    """The names of a comma-separated list."""
+    return [name.strip() for name in (text or "").split(",") if name.strip()]
+
+
+as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON instead of text.")
+html = click.option("--html", metavar="FILE", help="Also write a self-contained HTML page.")
+rounding = click.option(
+    "--rounding", default="nearest_even", metavar="NAME", show_default=True,
+    help="nearest_even, nearest_away, toward_zero, up, down or to_odd.",
+)  # fmt: skip
+overflow = click.option(
+    "--overflow", metavar="NAME",
+    help="infinity, nan, saturate, saturate_finite, or a profile such as torch.",
+)  # fmt: skip

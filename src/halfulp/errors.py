@@ -1,0 +1,42 @@
+"""The one exception users need to catch, and the sentences that recur in it.
+
+Every message says what was asked, what was found, and what is allowed or what to do.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterable
+
+
+class HalfulpError(ValueError):
+    """A wrong use or a bad input, explained in one sentence.
+
+    >>> raise unknown("format", "floot16", ["float16", "float32"])
+    Traceback (most recent call last):
+    halfulp.errors.HalfulpError: unknown format 'floot16': did you mean float16 or float32?
+    """
+
+
+def listed(names: Iterable[str]) -> str:
+    """``a, b or c``, as a sentence lists what is allowed."""
+    *head, last = names
+    return f"{', '.join(head)} or {last}" if head else last
+
+
+def unknown(kind: str, asked: str, known: Iterable[str]) -> HalfulpError:
+    """An unknown name, with the nearest known ones, or all of them where none is near."""
+    # difflib takes milliseconds to import and is needed for mistakes only.
+    from difflib import get_close_matches
+
+    names = list(known)
+    near = get_close_matches(asked.lower(), names, n=3, cutoff=0.5)
+    if near:
+        return HalfulpError(f"unknown {kind} {asked!r}: did you mean {listed(near)}?")
+    return HalfulpError(f"unknown {kind} {asked!r}: known are {listed(names)}")
+
+
+def missing_extra(package: str, extra: str, purpose: str) -> HalfulpError:
+    """A package that an extra of halfulp brings is not installed."""
+    return HalfulpError(
+        f"{purpose} needs {package}, which is not installed: pip install 'halfulp[{extra}]'"
+    )

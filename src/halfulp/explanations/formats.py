@@ -1,0 +1,102 @@
+"""L3: formats as tables: the catalogue, and everything about one format."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+
+from halfulp.casting import default_policy
+from halfulp.catalogue import Format
+from halfulp.exact import Number, finite
+from halfulp.records import Record
+
+
+@dataclass(frozen=True)
+class CatalogueRow(Record):
+    """One line of the catalogue."""
+
+    name: str
+    exponent_bits: int
+    fraction_bits: int
+    bias: int
+    max: Fraction
+    least_normal: Fraction
+    least_positive: Fraction
+    infinities: bool
+    nan_codes: int
+    signed_zero: bool
+
+
+@dataclass(frozen=True)
+class CatalogueTable(Record):
+    """The catalogue as rows."""
+
+    formats: tuple[CatalogueRow, ...]
+
+    @staticmethod
+    def of(formats: Sequence[Format]) -> CatalogueTable:
+        """The rows of some formats."""
+        return CatalogueTable(
+            tuple(
+                CatalogueRow(**{k: getattr(f, k) for k in CatalogueRow.__dataclass_fields__})
+                for f in formats
+            )
+        )
+
+
+@dataclass(frozen=True)
+class Landmark(Record):
+    """A number of a format worth knowing, with its code."""
+
+    name: str
+    code: str
+    value: Number
+
+
+@dataclass(frozen=True)
+class FormatSheet(Record):
+    """One format in full."""
+
+    format: Format
+    width: int
+    precision: int
+    emin: int
+    emax: int
+    codes: int
+    finite_numbers: int  # different values, the two zeros counted once
+    nan_codes: int
+    overflow: str  # what a value beyond the range becomes by default
+    landmarks: tuple[Landmark, ...]
+    smallest_moving_update: Fraction  # for a weight of 1.0: more than half an ulp
+    parameters: dict[str, object]
+
+    @staticmethod
+    def of(f: Format) -> FormatSheet:
+        """The sheet of a format."""
+        magnitudes = f.max_code + int(not f.zero)
+        return FormatSheet(
+            format=f, width=f.width, precision=f.precision, emin=f.emin, emax=f.emax,
+            codes=f.codes, finite_numbers=(magnitudes << int(f.signed)) + int(f.zero),
+            nan_codes=f.nan_codes, overflow=default_policy(f).overflow.value,
+            landmarks=_landmarks(f), smallest_moving_update=f.ulp(1) / 2, parameters=f.to_dict(),
+        )  # fmt: skip
+
+
+def _landmarks(f: Format) -> tuple[Landmark, ...]:
+    one = (f.bias) << f.fraction_bits
+    rows = [
+        ("least positive", f.least_code, finite(f.least_positive)),
+        ("least normal", f.least_field << f.fraction_bits, finite(f.least_normal)),
+        ("one", one, finite(Fraction(1))),
+        ("next after one", one + 1, finite(1 + f.epsilon)),
+        ("largest", f.max_code, finite(f.max)),
+    ]
+    if not f.emin <= 0 <= f.emax:
+        rows = [row for row in rows if "one" not in row[0]]
+    found = [Landmark(name, f.hex(code), value) for name, code, value in rows if code <= f.max_code]
+    if f.infinity_code is not None:
+        found.append(Landmark("infinity", f.hex(f.infinity_code), Number(special="inf")))
+    if f.nan_code is not None:
+        found.append(Landmark("NaN", f.hex(f.nan_code), Number(special="nan")))
+    return tuple(found)

@@ -1,0 +1,110 @@
+"""L3: a walk under every strategy as text."""
+
+from __future__ import annotations
+
+from fractions import Fraction
+
+from halfulp.exact import Number, neighbours
+from halfulp.explanations.page import Page, scientific, shown
+from halfulp.prediction import Prediction
+from halfulp.records import decimal_string
+from halfulp.updates import ErrorBudget, Update, Walk, WalkComparison
+
+
+def walk_page(c: WalkComparison) -> Page:
+    """What every strategy makes of the same weight and gradient."""
+    out = Page()
+    u = c.update
+    out.line((f"{u.weight} + {c.steps} × {u.gradient}", "title"), (f"  in {u.format}", "dim"))
+    out.labelled("weight", f"{shown(u.stored_weight, 50)}{_changed(u.weight, u.stored_weight)}")
+    if u.learning_rate is not None:
+        out.labelled("rate", f"{shown(u.learning_rate, 50)} in {u.gradient_format or 'full'}")
+    out.labelled("update", f"{shown(u.added, 50)}{_changed(u.gradient, u.added)}")
+    out.labelled("to move", _threshold(u))
+    out.blank()
+    exact = next((w.final for w in c.strategies if w.name == "exact"), None)
+    out.table(
+        ["strategy", f"after {c.steps} steps", "error", "lost", "stalls at"],
+        [_row(w, exact) for w in c.strategies],
+        right="2",
+    )
+    _stored(out, c.strategies)
+    out.blank()
+    out.labelled("predicted", _predicted(c.prediction))
+    _budgets(out, c.strategies)
+    return out
+
+
+def _changed(given: Number, held: Number) -> str:
+    return "" if given == held else f"  ({shown(given, 24)} rounded)"
+
+
+def _threshold(u: Update) -> str:
+    """How large an update must be to move the weight, in its own direction."""
+    if not u.added.value:
+        lost = (
+            "the update is zero"
+            if not u.gradient.value
+            else "the update itself underflowed to zero"
+        )
+        return f"{lost}: nothing can move"
+    below, above = neighbours(u.stored_weight.value, u.format)
+    next_one = above if u.added.value > 0 else below
+    if next_one is None:
+        return "the weight is at the end of the range"
+    half = abs(next_one - u.stored_weight.value) / 2
+    verdict = "too small" if abs(u.added.value) < half else "enough"
+    verdict = "exactly a tie" if abs(u.added.value) == half else verdict
+    return f"half the gap to the next number is {shown(half, 30)}: this update is {verdict}"
+
+
+def _row(w: Walk, exact: Number | None) -> list[str]:
+    stall = "" if w.stall_step is None else f"step {w.stall_step}"
+    lost = "" if w.name == "exact" else f"{w.lost} of {w.updates}"
+    error = ""
+    if exact is not None and w.final.is_finite and w.name != "exact":
+        error = _signed(w.final.value - exact.value)
+    return [w.name, shown(w.final, 26), error, lost, stall]
+
+
+def _signed(value: Fraction) -> str:
+    if not value:
+        return "0"
+    text = decimal_string(value)
+    text = text if len(text) <= 11 else scientific(value, 4)
+    return text if value < 0 else f"+{text}"
+
+
+def _stored(out: Page, walks: tuple[Walk, ...]) -> None:
+    for w in walks:
+        if w.stored is not None:
+            out.labelled(
+                "", f"the {w.name} is a float32; its {w.format} copy is {shown(w.stored, 26)}"
+            )
+
+
+def _predicted(p: Prediction) -> str:
+    if p.overflow_step is not None:
+        return f"nearest leaves the range at step {p.overflow_step}, to {p.overflow_value}"
+    if p.stall_step is None or p.stall_value is None:
+        return "nothing is added, so the weight stays where it is for ever"
+    when = "never moves" if p.stall_step == 0 else f"stalls after {p.stall_step} steps"
+    return (
+        f"nearest {when}, at {shown(p.stall_value, 40)}: every later update is lost, however many "
+        "there are"
+    )
+
+
+def _budgets(out: Page, walks: tuple[Walk, ...]) -> None:
+    found: list[tuple[str, ErrorBudget]] = [(w.name, w.budget) for w in walks if w.budget]
+    if not found:
+        return
+    out.blank()
+    out.table(
+        ["error budget", "input cast", "rounding once", "accumulation", "total"],
+        [
+            [name, *(_signed(part) for part in (b.input_cast, b.rounding, b.accumulation, b.total))]
+            for name, b in found
+        ],
+        right="1234",
+    )

@@ -1,0 +1,83 @@
+"""What every result has in common: it is frozen, prints, and becomes JSON from its own fields.
+
+In JSON exact numbers are decimal strings (a fraction such as ``1/3`` where decimals would not
+end), formats are their names, and enums their values. Field lists are never written by hand.
+"""
+
+from __future__ import annotations
+
+from dataclasses import fields
+from enum import Enum
+from fractions import Fraction
+from typing import Any
+
+
+class Record:
+    """Mixin for frozen dataclasses."""
+
+    def to_dict(self) -> dict[str, Any]:
+        """The record as plain JSON types, from its dataclass fields."""
+        itself: Any = self  # every Record is a dataclass, which its type cannot say
+        return {f.name: plain(getattr(self, f.name)) for f in fields(itself)}
+
+    def as_field(self) -> Any:
+        """What stands for the record inside another one: itself in full, unless it is a value."""
+        return self.to_dict()
+
+    def to_json(self, indent: int | None = 2) -> str:
+        """The record as a JSON text."""
+        import json
+
+        return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
+
+    def _repr_html_(self) -> str:
+        from html import escape
+
+        return f"<pre>{escape(str(self))}</pre>"
+
+
+def plain(value: Any) -> Any:
+    """Any field value as plain JSON types."""
+    if isinstance(value, Enum):
+        return value.value
+    if isinstance(value, Fraction):
+        return decimal_string(value)
+    if isinstance(value, float) and value - value != 0:
+        return str(value)  # JSON has no inf and no nan
+    if isinstance(value, Record):
+        return value.as_field()
+    if isinstance(value, dict):
+        return {str(k): plain(v) for k, v in value.items()}
+    if isinstance(value, (list, tuple)):
+        return [plain(v) for v in value]
+    return value
+
+
+def decimal_string(value: Fraction) -> str:
+    """The exact decimal expansion, or ``numerator/denominator`` where it would not end.
+
+    >>> decimal_string(Fraction(287, 256)), decimal_string(Fraction(1, 3))
+    ('1.12109375', '1/3')
+    """
+    twos = (value.denominator & -value.denominator).bit_length() - 1
+    rest, fives = value.denominator >> twos, 0
+    while rest % 5 == 0:
+        rest, fives = rest // 5, fives + 1
+    if rest != 1:
+        return f"{value.numerator}/{value.denominator}"
+    places = max(twos, fives)
+    digits = _big_int_string(abs(value.numerator) * 10**places // value.denominator)
+    sign = "-" if value < 0 else ""
+    if not places:
+        return sign + digits
+    digits = digits.rjust(places + 1, "0")
+    return f"{sign}{digits[:-places]}.{digits[-places:]}"
+
+
+def _big_int_string(number: int) -> str:
+    """str() of an int of any size; Python refuses beyond 4300 digits at a time."""
+    if number.bit_length() < 14000:
+        return str(number)
+    half = number.bit_length() * 3 // 20  # about half the decimal digits
+    high, low = divmod(number, 10**half)
+    return _big_int_string(high) + _big_int_string(low).rjust(half, "0")

@@ -1,0 +1,425 @@
+"""L2: the recurrence at the heart of training, w ← round(w + g), walked under every strategy.
+
+| strategy | what is kept, and how an update arrives |
+|---|---|
+| ``nearest`` | the weight in the format, each sum rounded to nearest even |
+| ``master`` | a float32 weight takes the updates; the format holds a copy of it |
+| ``kahan`` | the weight and what it has not yet taken, both in the format |
+| ``stochastic`` | the weight in the format, each sum rounded up or down by chance |
+| ``exact`` | w + n·g of the numbers as given: what the others are measured against |
+
+Sources: Micikevicius et al., "Mixed Precision Training" (arXiv 1710.03740) §3.1 (master weights);
+Zamirai et al., "Revisiting BFloat16 Training" (arXiv 2010.06192) §4 (stochastic, Kahan).
+"""
+
+from __future__ import annotations
+
+import sys
+from collections.abc import Sequence
+from dataclasses import dataclass
+from fractions import Fraction
+from functools import cached_property
+from itertools import repeat
+from typing import Any
+
+from halfulp.arithmetic import exact_product, exact_sum, operand
+from halfulp.casting import Cast, cast_to
+from halfulp.catalogue import Format, format
+from halfulp.errors import HalfulpError, unknown
+from halfulp.exact import Number, finite
+from halfulp.noise import key_of, random_word
+from halfulp.records import Record
+
+STRATEGIES = ("nearest", "master", "kahan", "stochastic", "exact")
+MASTER = "float32"
+# Beyond these many steps of one weight the compiled loop is worth its start.
+FEW_STEPS = 1000
+# What the exact loop in Python does in about a minute.
+MOST_EXACT_STEPS = 2_000_000
+RECORDED = 200
+
+
+@dataclass(frozen=True)
+class Update(Record):
+    """The operands of a walk: as given, and as they really are in their formats."""
+
+    format: Format
+    gradient_format: Format | None  # None: the gradient is exact
+    weight: Number
+    gradient: Number  # with the learning rate, unrounded
+    stored_weight: Number  # weight in the format
+    learning_rate: Number | None  # in the gradient's format
+    added: Number  # what each step adds: the gradient in its format, times the learning rate there
+
+
+def update_of(
+    weight: Any,
+    gradient: Any,
+    target: str | Format,
+    learning_rate: Any = None,
+    gradient_format: str | Format | None = None,
+) -> Update:
+    """The operands of a walk in ``target``, checked and rounded once.
+
+    The gradient is first rounded to ``gradient_format`` (default: the walk's format; ``"none"``:
+    kept exact). A learning rate is rounded to that format too and multiplies it there, rounded, as
+    optax, NumPy and MindSpore do; PyTorch's SGD keeps the product in float32, which
+    ``gradient_format="float32"`` shows.
+    """
+    found = _walkable(format(target))
+    inner = _gradient_format(found, gradient_format)
+    w, g = operand(weight).number, operand(gradient).number
+    for name, value in (("weight", w), ("gradient", g)):
+        if not value.is_finite:
+            raise HalfulpError(f"the {name} is {value}: a walk needs finite numbers")
+    given, added = g, _within(g, inner)
+    rate = None
+    if learning_rate is not None:
+        exact_rate = operand(learning_rate).number
+        if not exact_rate.is_finite:
+            raise HalfulpError(f"the learning rate is {exact_rate}: a walk needs finite numbers")
+        rate = _within(exact_rate, inner)
+        given = exact_product(g, exact_rate)
+        added = _within(exact_product(added, rate), inner)
+    if not added.is_finite:
+        raise HalfulpError(
+            f"the update {given} is beyond {inner}: choose another --gradient-format"
+        )
+    return Update(found, inner, w, given, _within(w, found), rate, added)
+
+
+def _walkable(target: Format) -> Format:
+    if not (target.signed and target.zero):
+        raise HalfulpError(
+            f"{target} has no {'zero' if target.signed else 'sign'}: weights need one"
+        )
+    return target
+
+
+def _gradient_format(target: Format, name: str | Format | None) -> Format | None:
+    if name is None:
+        return target
+    return None if name == "none" else _walkable(format(name))
+
+
+def _within(value: Number, target: Format | None) -> Number:
+    return value if target is None else _nearest(target).number(value)
+
+
+def _nearest(target: Format) -> Cast:
+    return cast_to(target)
+
+
+@dataclass(frozen=True)
+class ErrorBudget(Record):
+    """The whole error of a walk, split: ``total = input_cast + rounding + accumulation``."""
+
+    total: Fraction  # final - exact
+    input_cast: Fraction  # from rounding the weight and the gradient before anything is added
+    rounding: Fraction  # from rounding the sum once, had all updates been added at once
+    accumulation: Fraction  # from rounding after every step instead
+
+
+@dataclass(frozen=True)
+class Walk(Record):
+    """One weight under one strategy.
+
+    ``lost`` counts nonzero updates that left no trace in the state; ``stall_step`` is how many
+    updates were applied before none could change it any more (None: it still moves, or chance
+    decides). For ``master`` the state is the float32 weight and ``stored`` its copy in the format.
+    """
+
+    name: str
+    format: Format
+    update: Update
+    steps: int
+    final: Number
+    stored: Number | None
+    updates: int  # nonzero ones
+    lost: int
+    stall_step: int | None
+    budget: ErrorBudget | None
+    trajectory: tuple[tuple[int, Number], ...]  # (step, weight) at up to 200 steps
+
+    def __str__(self) -> str:
+        stored = "" if self.stored is None else f" (stored as {self.stored})"
+        return (
+            f"{self.name}: {self.final}{stored} after {self.steps} steps in {self.format}, "
+            f"{self.lost} of {self.updates} nonzero updates lost"
+        )
+
+
+@dataclass(frozen=True)
+class ArrayWalk:
+    """Many weights under one strategy, as arrays of the weights' shape."""
+
+    name: str
+    format: Format
+    steps: int
+    final: Any  # float64, exactly the weights (of a master: the float32 ones)
+    stored: Any  # the copies in the format; None but for ``master``
+    updates: Any  # int64: nonzero ones of each weight
+    lost: Any  # int64
+    stall_step: Any  # int64, -1 where it still moves; None with one gradient a step, and by chance
+
+    def __repr__(self) -> str:
+        return (
+            f"ArrayWalk({self.name}: {self.final.size} weights, {self.steps} steps in "
+            f"{self.format}, {int(self.lost.sum())} of {int(self.updates.sum())} nonzero updates "
+            "lost)"
+        )
+
+
+def walk(
+    weight: Any,
+    gradient: Any,
+    steps: int | None = None,
+    target: str | Format = "float16",
+    strategy: str = "nearest",
+    *,
+    learning_rate: Any = None,
+    gradient_format: str | Format | None = None,
+    seed: int | None = None,
+) -> Any:
+    """Walk w ← round(w + g) for ``steps`` steps: a :class:`Walk`; an :class:`ArrayWalk` of arrays.
+
+    ``weight`` is a number of any kind or a float array. ``gradient`` is a number (or an array of
+    the weights' shape) added at every step, or one a step: a sequence of numbers, or an array with
+    the steps as its first axis; then ``steps`` may be left out. It is *added*: negate it, or the
+    learning rate, to descend. ``strategy`` is one of :data:`STRATEGIES`; ``stochastic`` takes a
+    ``seed``. Learning rate and gradient format as in :func:`update_of`.
+
+    Raises HalfulpError for unknown names, no finite numbers, negative steps, shapes that do not
+    fit.
+
+    >>> walk("1.125", "0.00041999", 100, "float16").lost
+    100
+    >>> str(walk("1.125", "0.00041999", 100, "float16", "master").final)
+    '1.1670093536376953125'
+    """
+    from halfulp.prediction import check_steps
+
+    check_steps(steps)
+    if strategy not in STRATEGIES:
+        raise unknown("strategy", str(strategy), STRATEGIES)
+    if strategy == "stochastic" and not isinstance(seed, int):
+        raise HalfulpError("the strategy stochastic draws random bits: pass seed=, any integer")
+    if _is_array(weight):
+        from halfulp.backends.walks import walk_array
+
+        return walk_array(
+            weight, gradient, steps, _walkable(format(target)), strategy, learning_rate,
+            _gradient_format(format(target), gradient_format), seed or 0,
+        )  # fmt: skip
+    if _is_array(gradient) or isinstance(gradient, (list, tuple)):
+        updates = [update_of(weight, g, target, learning_rate, gradient_format) for g in gradient]
+        if not updates or (steps is not None and steps != len(updates)):
+            raise HalfulpError(
+                f"{len(updates)} gradients were given for {steps or 0} steps: one a step"
+            )
+        return _Walker(updates[0], len(updates), strategy, seed or 0, updates).walk()
+    if steps is None:
+        raise HalfulpError("steps is missing: say how many, or give one gradient a step")
+    update = update_of(weight, gradient, target, learning_rate, gradient_format)
+    return _Walker(update, steps, strategy, seed or 0, None).walk()
+
+
+def _is_array(x: Any) -> bool:
+    numpy = sys.modules.get("numpy")
+    return numpy is not None and isinstance(x, numpy.ndarray) and x.ndim > 0
+
+
+def recorded_steps(steps: int) -> list[int]:
+    """Up to about 200 evenly spaced steps, the first and the last among them."""
+    stride = max(1, -(-steps // RECORDED))
+    return sorted({*range(0, steps + 1, stride), steps})
+
+
+@dataclass(frozen=True)
+class _Walker:
+    """One walk of one weight: by the exact Python loop, or the compiled one where that is exact."""
+
+    update: Update
+    steps: int
+    strategy: str
+    seed: int
+    each: Sequence[Update] | None  # one update a step; None: the same at every step
+
+    @cached_property
+    def state_format(self) -> Format:
+        return format(MASTER) if self.strategy == "master" else self.update.format
+
+    @property
+    def exact_sum_of_gradients(self) -> Fraction:
+        if self.each is None:
+            return self.steps * self.update.gradient.value
+        return sum((u.gradient.value for u in self.each), Fraction(0))
+
+    @property
+    def sum_of_added(self) -> Fraction:
+        if self.each is None:
+            return self.steps * self.update.added.value
+        return sum((u.added.value for u in self.each), Fraction(0))
+
+    @property
+    def nonzero(self) -> int:
+        if self.each is None:
+            return self.steps if self.update.added.value else 0
+        return sum(bool(u.added.value) for u in self.each)
+
+    def walk(self) -> Walk:
+        exact = self.update.weight.value + self.exact_sum_of_gradients
+        if self.strategy == "exact":
+            path = tuple(
+                (n, finite(self.update.weight.value + n * self.update.gradient.value))
+                for n in (recorded_steps(self.steps) if self.each is None else ())
+            )
+            return self._result(finite(exact), 0, None, path)
+        compiled = self.steps > FEW_STEPS and self._compiled()
+        return self._result(*(compiled or self._simulate()))
+
+    def _result(
+        self, final: Number, lost: int, stall: int | None, path: tuple[tuple[int, Number], ...]
+    ) -> Walk:
+        stored = _within(final, self.update.format) if self.strategy == "master" else None
+        return Walk(
+            self.strategy, self.update.format, self.update, self.steps, final, stored, self.nonzero,
+            lost, stall, self._budget(final), path,
+        )  # fmt: skip
+
+    def _budget(self, final: Number) -> ErrorBudget | None:
+        if self.strategy == "exact" or not final.is_finite:
+            return None
+        exact = self.update.weight.value + self.exact_sum_of_gradients
+        start = _within(self.update.weight, self.state_format)
+        summed = start.value + self.sum_of_added
+        at_once = _within(finite(summed), self.state_format)
+        if not at_once.is_finite:
+            return None
+        return ErrorBudget(
+            total=final.value - exact,
+            input_cast=summed - exact,
+            rounding=at_once.value - summed,
+            accumulation=final.value - at_once.value,
+        )
+
+    def _simulate(self) -> tuple[Number, int, int | None, tuple[tuple[int, Number], ...]]:
+        """Step by step in exact numbers; a state that repeats itself ends it early."""
+        state = (_within(self.update.weight, self.state_format), finite(Fraction(0)))
+        wanted = set(recorded_steps(self.steps))
+        path, lost, stall = [(0, state[0])], 0, None
+        step = _STEPS[self.strategy](self)
+        updates = repeat(self.update, self.steps) if self.each is None else self.each
+        for n, update in enumerate(updates, start=1):
+            after = step(state, update.added, n - 1)
+            unmoved = after == state and bool(update.added.value)
+            lost += unmoved
+            state = after
+            if n in wanted:
+                path.append((n, state[0]))
+            if n > MOST_EXACT_STEPS:
+                raise HalfulpError(
+                    f"{self.steps} exact steps are too many to simulate: use predict, or a "
+                    f"--gradient-format, or at most {MOST_EXACT_STEPS} steps"
+                )
+            if unmoved and self.each is None and self.strategy != "stochastic":
+                stall, lost = n - 1, lost + self.steps - n
+                path += [(m, state[0]) for m in recorded_steps(self.steps) if m > n]
+                break
+        return state[0], lost, stall, tuple(path)
+
+    def _compiled(self) -> Any:
+        from halfulp.backends.walks import walk_number
+
+        added = [self.update.added] if self.each is None else [u.added for u in self.each]
+        return walk_number(
+            self.update.weight, added, self.steps, self.update.format, self.strategy, self.seed,
+            recorded_steps(self.steps),
+        )  # fmt: skip
+
+
+State = tuple[Number, Number]  # the weight, and what Kahan's strategy carries over
+
+
+def _plain_step(walker: _Walker) -> Any:
+    cast = _nearest(walker.state_format)
+
+    def step(state: State, added: Number, n: int) -> State:
+        return cast.number(exact_sum(state[0], added)), state[1]
+
+    return step
+
+
+def _stochastic_step(walker: _Walker) -> Any:
+    cast = cast_to(walker.state_format, "stochastic")
+    key = key_of(walker.seed)
+
+    def step(state: State, added: Number, n: int) -> State:
+        noise = int(random_word(key, n << 32))
+        return cast.number(exact_sum(state[0], added), noise=noise), state[1]
+
+    return step
+
+
+def _kahan_step(walker: _Walker) -> Any:
+    cast = _nearest(walker.state_format)
+
+    def step(state: State, added: Number, n: int) -> State:
+        weight, carried = state
+        carried = cast.number(exact_sum(carried, added))
+        after = cast.number(exact_sum(weight, carried))
+        taken = cast.number(exact_sum(weight, -after))
+        return after, cast.number(exact_sum(carried, taken))
+
+    return step
+
+
+_STEPS = {
+    "nearest": _plain_step, "master": _plain_step, "kahan": _kahan_step,
+    "stochastic": _stochastic_step,
+}  # fmt: skip
+
+
+@dataclass(frozen=True)
+class WalkComparison(Record):
+    """One weight under every strategy, with the closed form of ``nearest`` beside it."""
+
+    update: Update
+    steps: int
+    strategies: tuple[Walk, ...]
+    prediction: Any
+
+    def __str__(self) -> str:
+        from halfulp.explanations.text import plain_text
+
+        return plain_text(self)
+
+    def to_dict(self) -> dict[str, Any]:
+        """As JSON types; the operands stand once, not in every strategy."""
+        plain = super().to_dict()
+        for record in plain["strategies"]:
+            del record["update"]
+        return plain
+
+
+def walk_all(
+    weight: Any,
+    gradient: Any,
+    steps: int,
+    target: str | Format,
+    strategies: Sequence[str] = STRATEGIES,
+    *,
+    learning_rate: Any = None,
+    gradient_format: str | Format | None = None,
+    seed: int = 0,
+) -> WalkComparison:
+    """:func:`walk` under each strategy, and :func:`halfulp.predict`, on the same numbers."""
+    from halfulp.prediction import predict
+
+    options = {"learning_rate": learning_rate, "gradient_format": gradient_format}
+    prediction = predict(weight, gradient, target, steps, **options)
+    walks = tuple(
+        walk(weight, gradient, steps, target, name, seed=seed, **options) for name in strategies
+    )
+    update = update_of(weight, gradient, target, learning_rate, gradient_format)
+    return WalkComparison(update, steps, walks, prediction)
