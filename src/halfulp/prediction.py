@@ -3,9 +3,9 @@
 Within one binade of the sum the spacing q is constant, so once w is a multiple of q every step
 adds the same multiple of it: g/q rounded to nearest (at a tie, to the even one, because after one
 step w is an even multiple). The trajectory is a few arithmetic progressions, one or two a
-binade. Each is entered by two real steps of the rule and then jumped over by one division, so the cost grows with
-the binades crossed and not with the steps. Below the least normal number the spacing is constant
-through zero, and one progression crosses it.
+binade. Each is entered by two real steps of the rule and jumped over by one division, so the cost
+grows with the binades crossed and not with the steps. Below the least normal number the spacing is
+constant through zero, and one progression crosses it.
 
 All numbers are integers in units of a common denominator; nothing is rounded but by the rule.
 """
@@ -22,7 +22,7 @@ from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, finite
 from halfulp.records import Record
-from halfulp.updates import update_of
+from halfulp.recurrence import check_steps, update_of
 
 
 class Progression(NamedTuple):
@@ -113,14 +113,6 @@ def predict(
     exact = finite(update.weight.value + steps * update.gradient.value)
     drift = final.value - exact.value if final.is_finite else None
     return replace(base, steps=steps, final=final, exact=exact, drift=drift)
-
-
-def check_steps(steps: int | None) -> None:
-    """Steps are counted: whole, and not negative."""
-    if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
-        raise HalfulpError(f"steps is {steps!r}: give a whole number")
-    if steps is not None and steps < 0:
-        raise HalfulpError(f"steps is {steps}: give 0 or more")
 
 
 class _Region(NamedTuple):

@@ -9,11 +9,24 @@ from __future__ import annotations
 from dataclasses import fields
 from enum import Enum
 from fractions import Fraction
-from typing import Any
+from typing import Any, ClassVar
 
 
 class Record:
     """Mixin for frozen dataclasses."""
+
+    #: ``module:function`` that draws the record as a page of text; imported when first drawn.
+    renderer: ClassVar[str] = ""
+
+    def page(self) -> Any:
+        """The record as styled lines (a :class:`halfulp.explanations.page.Page`)."""
+        from importlib import import_module
+
+        module, _, function = self.renderer.partition(":")
+        return getattr(import_module(module), function)(self)
+
+    def __str__(self) -> str:
+        return str(self.page().plain()) if self.renderer else repr(self)
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON types, from its dataclass fields."""
@@ -33,7 +46,7 @@ class Record:
     def _repr_html_(self) -> str:
         from html import escape
 
-        return f"<pre>{escape(str(self))}</pre>"
+        return str(self.page().html()) if self.renderer else f"<pre>{escape(str(self))}</pre>"
 
 
 def plain(value: Any) -> Any:

@@ -22,13 +22,15 @@ from functools import cached_property
 from itertools import repeat
 from typing import Any
 
-from halfulp.arithmetic import exact_product, exact_sum, operand
-from halfulp.casting import Cast, cast_to
+from halfulp.arithmetic import exact_sum
+from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError, unknown
 from halfulp.exact import Number, finite
 from halfulp.noise import key_of, random_word
+from halfulp.prediction import Prediction, predict
 from halfulp.records import Record
+from halfulp.recurrence import Update, check_steps, gradient_format_of, update_of, walkable, within
 
 STRATEGIES = ("nearest", "master", "kahan", "stochastic", "exact")
 MASTER = "float32"
@@ -37,77 +39,6 @@ FEW_STEPS = 1000
 # What the exact loop in Python does in about a minute.
 MOST_EXACT_STEPS = 2_000_000
 RECORDED = 200
-
-
-@dataclass(frozen=True)
-class Update(Record):
-    """The operands of a walk: as given, and as they really are in their formats."""
-
-    format: Format
-    gradient_format: Format | None  # None: the gradient is exact
-    weight: Number
-    gradient: Number  # with the learning rate, unrounded
-    stored_weight: Number  # weight in the format
-    learning_rate: Number | None  # in the gradient's format
-    added: Number  # what each step adds: the gradient in its format, times the learning rate there
-
-
-def update_of(
-    weight: Any,
-    gradient: Any,
-    target: str | Format,
-    learning_rate: Any = None,
-    gradient_format: str | Format | None = None,
-) -> Update:
-    """The operands of a walk in ``target``, checked and rounded once.
-
-    The gradient is first rounded to ``gradient_format`` (default: the walk's format; ``"none"``:
-    kept exact). A learning rate is rounded to that format too and multiplies it there, rounded, as
-    optax, NumPy and MindSpore do; PyTorch's SGD keeps the product in float32, which
-    ``gradient_format="float32"`` shows.
-    """
-    found = _walkable(format(target))
-    inner = _gradient_format(found, gradient_format)
-    w, g = operand(weight).number, operand(gradient).number
-    for name, value in (("weight", w), ("gradient", g)):
-        if not value.is_finite:
-            raise HalfulpError(f"the {name} is {value}: a walk needs finite numbers")
-    given, added = g, _within(g, inner)
-    rate = None
-    if learning_rate is not None:
-        exact_rate = operand(learning_rate).number
-        if not exact_rate.is_finite:
-            raise HalfulpError(f"the learning rate is {exact_rate}: a walk needs finite numbers")
-        rate = _within(exact_rate, inner)
-        given = exact_product(g, exact_rate)
-        added = _within(exact_product(added, rate), inner)
-    if not added.is_finite:
-        raise HalfulpError(
-            f"the update {given} is beyond {inner}: choose another --gradient-format"
-        )
-    return Update(found, inner, w, given, _within(w, found), rate, added)
-
-
-def _walkable(target: Format) -> Format:
-    if not (target.signed and target.zero):
-        raise HalfulpError(
-            f"{target} has no {'zero' if target.signed else 'sign'}: weights need one"
-        )
-    return target
-
-
-def _gradient_format(target: Format, name: str | Format | None) -> Format | None:
-    if name is None:
-        return target
-    return None if name == "none" else _walkable(format(name))
-
-
-def _within(value: Number, target: Format | None) -> Number:
-    return value if target is None else _nearest(target).number(value)
-
-
-def _nearest(target: Format) -> Cast:
-    return cast_to(target)
 
 
 @dataclass(frozen=True)
@@ -197,8 +128,6 @@ def walk(
     >>> str(walk("1.125", "0.00041999", 100, "float16", "master").final)
     '1.1670093536376953125'
     """
-    from halfulp.prediction import check_steps
-
     check_steps(steps)
     if strategy not in STRATEGIES:
         raise unknown("strategy", str(strategy), STRATEGIES)
@@ -207,10 +136,11 @@ def walk(
     if _is_array(weight):
         from halfulp.backends.walks import walk_array
 
-        return walk_array(
-            weight, gradient, steps, _walkable(format(target)), strategy, learning_rate,
-            _gradient_format(format(target), gradient_format), seed or 0,
-        )  # fmt: skip
+        found = format(target)
+        return ArrayWalk(strategy, found, *walk_array(
+            weight, gradient, steps, walkable(found), strategy, learning_rate,
+            gradient_format_of(found, gradient_format), seed or 0,
+        ))  # fmt: skip
     if _is_array(gradient) or isinstance(gradient, (list, tuple)):
         updates = [update_of(weight, g, target, learning_rate, gradient_format) for g in gradient]
         if not updates or (steps is not None and steps != len(updates)):
@@ -281,7 +211,7 @@ class _Walker:
     def _result(
         self, final: Number, lost: int, stall: int | None, path: tuple[tuple[int, Number], ...]
     ) -> Walk:
-        stored = _within(final, self.update.format) if self.strategy == "master" else None
+        stored = within(final, self.update.format) if self.strategy == "master" else None
         return Walk(
             self.strategy, self.update.format, self.update, self.steps, final, stored, self.nonzero,
             lost, stall, self._budget(final), path,
@@ -291,9 +221,9 @@ class _Walker:
         if self.strategy == "exact" or not final.is_finite:
             return None
         exact = self.update.weight.value + self.exact_sum_of_gradients
-        start = _within(self.update.weight, self.state_format)
+        start = within(self.update.weight, self.state_format)
         summed = start.value + self.sum_of_added
-        at_once = _within(finite(summed), self.state_format)
+        at_once = within(finite(summed), self.state_format)
         if not at_once.is_finite:
             return None
         return ErrorBudget(
@@ -305,7 +235,7 @@ class _Walker:
 
     def _simulate(self) -> tuple[Number, int, int | None, tuple[tuple[int, Number], ...]]:
         """Step by step in exact numbers; a state that repeats itself ends it early."""
-        state = (_within(self.update.weight, self.state_format), finite(Fraction(0)))
+        state = (within(self.update.weight, self.state_format), finite(Fraction(0)))
         wanted = set(recorded_steps(self.steps))
         path, lost, stall = [(0, state[0])], 0, None
         step = _STEPS[self.strategy](self)
@@ -342,7 +272,7 @@ State = tuple[Number, Number]  # the weight, and what Kahan's strategy carries o
 
 
 def _plain_step(walker: _Walker) -> Any:
-    cast = _nearest(walker.state_format)
+    cast = cast_to(walker.state_format)
 
     def step(state: State, added: Number, n: int) -> State:
         return cast.number(exact_sum(state[0], added)), state[1]
@@ -362,7 +292,7 @@ def _stochastic_step(walker: _Walker) -> Any:
 
 
 def _kahan_step(walker: _Walker) -> Any:
-    cast = _nearest(walker.state_format)
+    cast = cast_to(walker.state_format)
 
     def step(state: State, added: Number, n: int) -> State:
         weight, carried = state
@@ -384,15 +314,12 @@ _STEPS = {
 class WalkComparison(Record):
     """One weight under every strategy, with the closed form of ``nearest`` beside it."""
 
+    renderer = "halfulp.explanations.walk_text:walk_page"
+
     update: Update
     steps: int
     strategies: tuple[Walk, ...]
-    prediction: Any
-
-    def __str__(self) -> str:
-        from halfulp.explanations.text import plain_text
-
-        return plain_text(self)
+    prediction: Prediction
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; the operands stand once, not in every strategy."""
@@ -414,8 +341,6 @@ def walk_all(
     seed: int = 0,
 ) -> WalkComparison:
     """:func:`walk` under each strategy, and :func:`halfulp.predict`, on the same numbers."""
-    from halfulp.prediction import predict
-
     options = {"learning_rate": learning_rate, "gradient_format": gradient_format}
     prediction = predict(weight, gradient, target, steps, **options)
     walks = tuple(

@@ -16,9 +16,9 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
-from halfulp.backends.kernels import FLOAT64, Plan, cast_one, compiled, plan
+from halfulp.backends.kernels import FLOAT64, cast_one, compiled, plan
 from halfulp.backends.numpy import cast_array
-from halfulp.casting import Cast, cast_to
+from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, number
@@ -65,9 +65,7 @@ def walk_array(
     weight: Array, gradient: Any, steps: int | None, target: Format, strategy: str,
     learning_rate: Any, gradient_format: Format | None, seed: int,
 ) -> Any:  # fmt: skip
-    """The walk of an array of weights; see :func:`halfulp.updates.walk`."""
-    from halfulp.updates import ArrayWalk
-
+    """The fields of :class:`halfulp.updates.ArrayWalk` after its format; see there."""
     state_format = format("float32") if strategy == "master" else target
     if not fits(state_format):
         raise HalfulpError(
@@ -79,7 +77,7 @@ def walk_array(
         total = steps * g[0] if constant else g.sum(axis=0)
         final = np.asarray(weight, dtype=np.float64) + total.reshape(_each(total, w.shape))
         none = np.zeros(w.shape, np.int64)
-        return ArrayWalk(strategy, target, steps, final, None, none, none, None)
+        return steps, final, None, none, none, None
     final, lost, stall, _ = _run(
         w.reshape(-1), g, steps, state_format, strategy, seed, np.empty(0, np.int64)
     )
@@ -87,11 +85,8 @@ def walk_array(
     updates = np.broadcast_to(moved, w.size).reshape(w.shape).astype(np.int64)
     final = final.reshape(w.shape)
     stored = cast_array(final, cast_to(target)) if strategy == "master" else None
-    known = constant and strategy != "stochastic"
-    return ArrayWalk(
-        strategy, target, steps, final, stored, updates, lost.reshape(w.shape),
-        stall.reshape(w.shape) if known else None,
-    )  # fmt: skip
+    stalls = stall.reshape(w.shape) if constant and strategy != "stochastic" else None
+    return steps, final, stored, updates, lost.reshape(w.shape), stalls
 
 
 def _each(total: Array, shape: tuple[int, ...]) -> tuple[int, ...]:
@@ -147,12 +142,9 @@ def _run(
     lost, stall = np.zeros(w.size, np.int64), np.full(w.size, -1, np.int64)
     path = np.empty((marks.size, w.size))
     kernel = _walk_kernel(strategy == "kahan", rounding_name)
-    kernel(w, g, steps, lost, stall, marks, path, _plan(cast, seed))
+    settles = g.shape[0] == 1 and strategy != "stochastic"
+    kernel(w, g, steps, settles, lost, stall, marks, path, plan(cast, FLOAT64, seed, codes=False))
     return w, lost, stall, path
-
-
-def _plan(cast: Cast, seed: int) -> Plan:
-    return plan(cast, FLOAT64, seed, codes=False)
 
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -196,7 +188,7 @@ def _walk_kernel(kahan: bool, rounding_name: str) -> Any:
     return compiled(_walk_loop, f"walk_{'kahan' if kahan else rounding_name}", step_once)
 
 
-def _walk_loop(w, g, steps, lost, stall, marks, path, plan):
+def _walk_loop(w, g, steps, settles, lost, stall, marks, path, plan):
     carried = np.zeros(BLOCK)
     for start in range(0, w.size, BLOCK):
         end = min(start + BLOCK, w.size)
@@ -204,6 +196,7 @@ def _walk_loop(w, g, steps, lost, stall, marks, path, plan):
         mark = 0
         for step in range(steps):
             row = step if g.shape[0] > 1 else 0
+            still = 0
             for i in range(start, end):
                 update = g[row, i if g.shape[1] > 1 else 0]
                 before, had = w[i], carried[i - start]
@@ -211,7 +204,13 @@ def _walk_loop(w, g, steps, lost, stall, marks, path, plan):
                 unmoved = (after == before) & (left == had) & (update != 0)
                 w[i], carried[i - start] = after, left
                 lost[i] += unmoved
+                still += unmoved
                 stall[i] = step if unmoved & (stall[i] < 0) else stall[i]
             if mark < marks.size and marks[mark] == step + 1:
                 path[mark, start:end] = w[start:end]
                 mark += 1
+            if settles and still == end - start:  # nothing in this block can ever move again
+                lost[start:end] += steps - step - 1
+                break
+        for rest in range(mark, marks.size):
+            path[rest, start:end] = w[start:end]

@@ -6,7 +6,16 @@ from typing import Any
 
 import click
 
-from halfulp.explanations.text import page
+from halfulp.files import check_writable
+
+
+def check_html(html: str | None) -> None:
+    """Say before long work that its page could not be written, or that a package is missing."""
+    if html is not None:
+        from halfulp.report.figures import require_plotly
+
+        require_plotly()
+        check_writable(html)
 
 
 def emit(record: Any, as_json: bool, html: str | None = None, title: str = "") -> None:
@@ -18,4 +27,4 @@ def emit(record: Any, as_json: bool, html: str | None = None, title: str = "") -
     if as_json:
         click.echo(record.to_json())
     else:
-        page(record).print()
+        record.page().print()

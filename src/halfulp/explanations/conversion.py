@@ -86,15 +86,12 @@ class Explanation(Record):
     ['1.12156450748443603515625', '1.12109375']
     """
 
+    renderer = "halfulp.explanations.steps_text:explanation_page"
+
     input: str
     exact: Number
     results: tuple[Conversion, ...]
     double_rounding: Conversion | None  # the direct cast, where the chain ends elsewhere
-
-    def __str__(self) -> str:
-        from halfulp.explanations.text import plain_text
-
-        return plain_text(self)
 
 
 def explain(

@@ -32,6 +32,8 @@ class CatalogueRow(Record):
 class CatalogueTable(Record):
     """The catalogue as rows."""
 
+    renderer = "halfulp.explanations.formats_text:catalogue_page"
+
     formats: tuple[CatalogueRow, ...]
 
     @staticmethod
@@ -57,6 +59,8 @@ class Landmark(Record):
 @dataclass(frozen=True)
 class FormatSheet(Record):
     """One format in full."""
+
+    renderer = "halfulp.explanations.formats_text:sheet_page"
 
     format: Format
     width: int

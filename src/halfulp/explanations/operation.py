@@ -38,6 +38,8 @@ class Operation(Record):
     ('1.24957275390625', '1.25', 4)
     """
 
+    renderer = "halfulp.explanations.steps_text:operation_page"
+
     operation: str  # "add" or "multiply"
     operands: tuple[Term, Term]
     format: Format  # of the result
@@ -47,11 +49,6 @@ class Operation(Record):
     significand: str  # its bits
     normalise: int  # how far its point moves: 1 after a carry, negative after cancellation
     result: Conversion  # the rounding of the exact result
-
-    def __str__(self) -> str:
-        from halfulp.explanations.text import plain_text
-
-        return plain_text(self)
 
 
 def explain_operation(

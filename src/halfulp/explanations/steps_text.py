@@ -38,8 +38,8 @@ def explanation_page(e: Explanation) -> Page:
     out = Page()
     out.line((e.input, "title"))
     if e.exact.is_finite:
-        out.labelled("decimal", shown(e.exact, 66))
-        out.labelled("binary", _cut(str(digits(e.exact, 2, limit=2000)), 66))
+        out.labelled("decimal", shown(e.exact, 64))
+        out.labelled("binary", _cut(str(digits(e.exact, 2, limit=2000)), 64))
     for step in e.results:
         out.blank()
         _conversion(out, step)

@@ -8,7 +8,8 @@ from halfulp.exact import Number, neighbours
 from halfulp.explanations.page import Page, scientific, shown
 from halfulp.prediction import Prediction
 from halfulp.records import decimal_string
-from halfulp.updates import ErrorBudget, Update, Walk, WalkComparison
+from halfulp.recurrence import Update
+from halfulp.updates import ErrorBudget, Walk, WalkComparison
 
 
 def walk_page(c: WalkComparison) -> Page:

@@ -1,0 +1,64 @@
+"""``halfulp demo``: the article's story end to end, ending in one HTML report."""
+
+from __future__ import annotations
+
+import textwrap
+
+import click
+
+from halfulp.cli import parsing
+from halfulp.cli.output import check_html
+from halfulp.cli.progress import progress_bar
+from halfulp.explanations.page import WIDTH, Page
+from halfulp.files import write_text
+
+TITLE = "Why a float16 weight does not move"
+
+
+@click.command()
+@click.option(
+    "--html", default="halfulp-demo.html", show_default=True, metavar="FILE",
+    help="Where the report goes.",
+)  # fmt: skip
+@click.option("--steps", default=2000, show_default=True, help="Steps of each training.")
+@click.option("--seed", default=0, show_default=True, help="Of the trainings.")
+@parsing.as_json
+def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
+    """Tell the article's story with its numbers, train a network on digits, leave a report."""
+    from halfulp import training
+    from halfulp.report import story
+    from halfulp.report.document import Section, document
+    from halfulp.training.experiment import find_build
+
+    check_html(html)
+    told: list[Section] = []
+    for part in story.numbers():
+        told.append(part)
+        if not as_json:
+            _tell(len(told), part)
+    build = find_build("digits")
+    with progress_bar(steps) as show:
+        comparison = training.compare(build, seed=seed, steps=steps, target="digits", progress=show)
+    told.append(story.training(comparison))
+    write_text(html, document(TITLE, told))
+    if as_json:
+        click.echo(comparison.to_json())
+        return
+    _tell(len(told), told[-1])
+    click.echo(f"\nThe report, with figures, is in {html}")
+
+
+def _tell(number: int, part: object) -> None:
+    from halfulp.report.document import Section
+
+    assert isinstance(part, Section)
+    heading = Page()
+    heading.line((f"{number}. {part.title}", "key"))
+    for paragraph in part.prose.split("\n\n"):
+        for line in textwrap.wrap(paragraph, WIDTH):
+            heading.line(line)
+    heading.blank()
+    heading.print()
+    for record in part.records:
+        record.page().print()
+    click.echo()

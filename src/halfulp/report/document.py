@@ -1,0 +1,81 @@
+"""One HTML file from sections: styles and scripts inline, nothing fetched."""
+
+from __future__ import annotations
+
+from collections.abc import Sequence
+from dataclasses import dataclass
+from html import escape
+from string import Template
+from typing import Any
+
+from halfulp import __version__
+
+
+@dataclass(frozen=True)
+class Section:
+    """A part of a document: a heading, prose, a drawn record, and figures."""
+
+    title: str
+    prose: str = ""  # paragraphs apart by an empty line
+    records: tuple[Any, ...] = ()
+    figures: tuple[Any, ...] = ()  # plotly figures
+
+
+_DOCUMENT = Template("""<!doctype html>
+<html lang="en">
+<head>
+<meta charset="utf-8">
+<meta name="viewport" content="width=device-width, initial-scale=1">
+<meta name="generator" content="halfulp $version">
+<title>$title</title>
+<style>
+:root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --soft: #5b6470;
+  --panel: #f4f6f8; --sign: #b3261e; --exponent: #1b6e3c; --fraction: #0b5f86; }
+@media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --paper: #14171a; --soft: #a2abb5;
+  --panel: #1e2328; --sign: #ff8f86; --exponent: #7bd7a0; --fraction: #7cc8ee; } }
+body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 60rem; background: var(--paper);
+  color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
+h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
+pre.steps { background: var(--panel); padding: 1rem; overflow-x: auto; border-radius: .4rem;
+  font: .85rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+pre.steps b { font-weight: inherit; } pre.steps b.title { font-weight: 700; }
+b.dim { color: var(--soft); } b.sign, b.bad { color: var(--sign); }
+b.exponent, b.good { color: var(--exponent); } b.fraction, b.key { color: var(--fraction); }
+.figure { margin: 1rem 0; background: #ffffff; border-radius: .4rem; overflow: hidden; }
+footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
+</style>
+$script
+</head>
+<body>
+<h1>$title</h1>
+$body
+<footer>Made by halfulp $version. Every number is exact unless it says ≈.</footer>
+</body>
+</html>
+""")
+
+
+def document(title: str, sections: Sequence[Section]) -> str:
+    """The whole page as a text; plotly's script is in it if, and only if, there are figures."""
+    script = ""
+    if any(section.figures for section in sections):
+        from halfulp.report.figures import plotly_script
+
+        script = f"<script>{plotly_script()}</script>"
+    return _DOCUMENT.substitute(
+        title=escape(title),
+        version=__version__,
+        script=script,
+        body="\n".join(_section(section) for section in sections),
+    )
+
+
+def _section(section: Section) -> str:
+    heading = f"<h2>{escape(section.title)}</h2>" if section.title else ""
+    prose = "".join(f"<p>{escape(p)}</p>" for p in section.prose.split("\n\n") if p.strip())
+    records = "".join(record.page().html() for record in section.records)
+    figures = "".join(
+        '<div class="figure">' + figure.to_html(full_html=False, include_plotlyjs=False) + "</div>"
+        for figure in section.figures
+    )
+    return f"<section>{heading}{prose}{records}{figures}</section>"

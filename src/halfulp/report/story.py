@@ -1,0 +1,83 @@
+"""The article's story, told with this project's own results: sections for a terminal and a page.
+
+It follows an article on converting between float16 and float32 and on why mixed-precision training
+keeps float32 master weights; each number is computed here and now.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Iterator
+
+from halfulp.explanations.conversion import explain
+from halfulp.explanations.operation import explain_operation
+from halfulp.report.document import Section
+from halfulp.report.record import section
+from halfulp.training.comparison import Comparison, RecipeResult
+from halfulp.training.comparison_text import share_text
+from halfulp.updates import walk_all
+
+NUMBER, WEIGHT, ADDEND, GRADIENT = "1.12156456132", "1.125", "0.12457275190625", "0.00041999"
+
+
+def numbers() -> Iterator[Section]:
+    """The story up to the training: conversion, addition, the update that is lost."""
+    yield section(
+        explain(NUMBER, via=["float32", "float16"]),
+        "A number becomes float32, then float16",
+        "A format keeps as many bits as it has and drops the rest. What is dropped is compared "
+        "with half an ulp, half the gap to the next number: less goes down, more goes up.",
+    )
+    yield section(
+        explain("1.12548828125", to="float16"),
+        "A tie is not “1 rounds up”",
+        "Rounding by the next bit alone would take 1.125 + 2^-11 up. It is exactly half way, and "
+        "every framework rounds a tie to the even neighbour.",
+    )
+    yield section(
+        explain_operation("add", f"{WEIGHT}:float16", f"{ADDEND}:float16"),
+        "Adding in float16",
+        "Before two numbers are added, the smaller is shifted right until the exponents are "
+        "equal. Four of its bits no longer fit.",
+    )
+    yield section(
+        explain_operation("add", f"{WEIGHT}:float32", f"{ADDEND}:float16"),
+        "Adding the same float16 gradient to a float32 weight",
+        "The sum is formed in float32, and every bit of the gradient arrives.",
+    )
+    yield section(
+        walk_all(WEIGHT, GRADIENT, 100, "float16"),
+        "A hundred updates: the float16 weight never moves",
+        "The gradient is less than half an ulp of the weight, so each sum rounds back to the "
+        "weight it came from. More steps do not help: it has stalled. A float32 master copy takes "
+        "every update; here even exactly, so that its whole error comes from having cast the "
+        "gradient. Kahan's compensation and stochastic rounding arrive without a master copy.",
+    )
+
+
+def training(comparison: Comparison) -> Section:
+    """The training: the same loss of updates in a real network, and its cure."""
+    by_name = {r.name: r for r in comparison.recipes}
+    return section(
+        comparison, "The same in a real network: 1,797 handwritten digits", _findings(by_name)
+    )
+
+
+def _findings(by_name: dict[str, RecipeResult]) -> str:
+    reference = by_name["float32"]
+    told = []
+    for kind in ("float16", "bfloat16"):
+        pure, mixed = by_name[f"pure-{kind}"], by_name[f"mixed-{kind}"]
+        told.append(
+            f"Pure {kind} lost {share_text(pure)} of its nonzero updates ({pure.lost} of "
+            f"{pure.updates}) and reached {_percent(pure)}; with a float32 master copy {kind} "
+            f"reached {_percent(mixed)}, where float32 reached {_percent(reference)}."
+        )
+    told.append(
+        "The arithmetic loses it, not the gradient: the mixed recipes compute in the same "
+        "16 bits, and differ in where the update is added."
+    )
+    return "\n\n".join(told)
+
+
+def _percent(r: RecipeResult) -> str:
+    return f"{100 * (r.metric or 0.0):.1f} % accuracy"

@@ -1,0 +1,19 @@
+"""L3: training under a recipe: which format each role has, what is lost, and what it costs.
+
+Needs PyTorch: ``pip install 'halfulp[torch]'``.
+"""
+
+from __future__ import annotations
+
+from halfulp.errors import missing_extra
+
+try:
+    import torch  # noqa: F401  # everything below needs it; said once, and clearly
+except ModuleNotFoundError:
+    raise missing_extra("torch", "torch", "halfulp.training") from None
+
+from halfulp.training.comparison import Comparison, RecipeResult, compare
+from halfulp.training.experiment import Experiment
+from halfulp.training.recipes import RECIPES, Recipe, recipe
+
+__all__ = ["RECIPES", "Comparison", "Experiment", "Recipe", "RecipeResult", "compare", "recipe"]

@@ -1,0 +1,1 @@
+"""Trainings that are small and real, for ``halfulp compare`` and ``halfulp demo``."""
