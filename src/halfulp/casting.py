@@ -11,7 +11,7 @@ from collections.abc import Callable
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
-from functools import cached_property
+from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from halfulp.catalogue import Format, NanStyle, binade, format, power_of_two
@@ -158,13 +158,20 @@ def cast_to(
     Raises HalfulpError for an unknown format, rounding or overflow.
     """
     found = format(target)
-    if rounding not in DECISIONS:
+    if not isinstance(rounding, str) or rounding not in DECISIONS:
         raise unknown("rounding", str(rounding), DECISIONS)
-    if not 1 <= random_bits <= 32:
+    if not isinstance(random_bits, int) or not 1 <= random_bits <= 32:
         raise HalfulpError(f"random_bits is {random_bits}: allowed are 1 to 32")
-    return Cast(found, rounding, policy_of(found, overflow), random_bits)
+    return _cast(found, rounding, policy_of(found, overflow), random_bits)
 
 
+@lru_cache(maxsize=1024)
+def _cast(target: Format, rounding: str, policy: Policy, random_bits: int) -> Cast:
+    # One object for equal casts, so that what it derives is derived once.
+    return Cast(target, rounding, policy, random_bits)
+
+
+@lru_cache(maxsize=1024)
 def policy_of(target: Format, overflow: str | Policy | None) -> Policy:
     """A policy from what ``overflow=`` takes, made of fates that the format can express."""
     chosen = default_policy(target)
@@ -397,7 +404,7 @@ def code_number(target: Format, code: int) -> Number:
         return Number(special="nan") if is_nan else Number()
     if magnitude <= target.max_code:
         value = target.magnitude(magnitude)
-        return Number(-value if negative else value, negative)
+        return finite(-value if negative else value, negative and target.signed_zero)
     if magnitude == target.infinity_code:
         return Number(negative=negative, special="inf")
     return Number(negative=negative, special="nan")

@@ -29,9 +29,9 @@ def key_of(seed: int, stream: int = 0) -> Key:
     """
     low, high = 0x243F6A88, 0x85A308D3  # the fraction of pi: nothing up the sleeve
     for number in (seed, stream):
-        sign, rest = int(number < 0), abs(number)
+        rest = -2 * number - 1 if number < 0 else 2 * number  # every integer once, none negative
         while True:
-            low = mix((low ^ rest ^ sign) & WORD)
+            low = mix((low ^ rest) & WORD)
             high = mix((high + low) & WORD)
             rest >>= 32
             if not rest:

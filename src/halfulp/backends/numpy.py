@@ -20,7 +20,7 @@ import numpy.typing as npt
 
 from halfulp.backends.kernels import Source, cast_kernel, plan, source_of
 from halfulp.casting import Cast
-from halfulp.catalogue import Format, format, formats
+from halfulp.catalogue import Format, NanStyle, format, formats
 from halfulp.errors import HalfulpError
 
 Array = npt.NDArray[Any]
@@ -105,9 +105,10 @@ def _decode(codes: Array, source: Format) -> Array:
     values = np.where(magnitude > source.max_code, special, values)
     values = np.where(magnitude > source.max_code + source.infinities, np.nan, values)
     values = np.where(negative, -values, values)
-    if not source.signed_zero and source.signed:
-        minus_zero = np.nan if source.nan.value == "negative_zero" else 0.0
-        values = np.where(codes == source.sign_bit, minus_zero, values)
+    if source.signed and not source.signed_zero:
+        values = np.where(values == 0, 0.0, values)
+    if source.nan is NanStyle.NEGATIVE_ZERO:
+        values = np.where(codes == source.sign_bit, np.nan, values)
     return values
 
 

@@ -49,10 +49,17 @@ $script
 <body>
 <h1>$title</h1>
 $body
-<footer>Made by halfulp $version. Every number is exact unless it says ≈.</footer>
+<footer>Made by halfulp $version. Numbers are exact, but for those marked ≈ and errors such as 1.0e-5.</footer>
 </body>
 </html>
 """)
+
+
+_FIGURE: dict[str, Any] = {
+    "full_html": False,
+    "include_plotlyjs": False,
+    "config": {"displaylogo": False, "responsive": True},
+}
 
 
 def document(title: str, sections: Sequence[Section]) -> str:
@@ -75,7 +82,7 @@ def _section(section: Section) -> str:
     prose = "".join(f"<p>{escape(p)}</p>" for p in section.prose.split("\n\n") if p.strip())
     records = "".join(record.page().html() for record in section.records)
     figures = "".join(
-        '<div class="figure">' + figure.to_html(full_html=False, include_plotlyjs=False) + "</div>"
+        '<div class="figure">' + figure.to_html(**_FIGURE) + "</div>"
         for figure in section.figures
     )
     return f"<section>{heading}{prose}{records}{figures}</section>"
