@@ -311,4 +311,7 @@ def test_overflow_policies(f: hu.Format, overflow: str) -> None:
     }[overflow]  # fmt: skip
     np.testing.assert_array_equal((beyond, infinite), expected)
     if f.signed:
-        assert math.copysign(1, hu.cast(-1e300, f, overflow=overflow)) == -1 or f.nan == "negative_zero"
+        assert (
+            math.copysign(1, hu.cast(-1e300, f, overflow=overflow)) == -1
+            or f.nan == "negative_zero"
+        )

@@ -56,7 +56,9 @@ def as_oracle(number: object) -> object:
     return "-0" if number.negative and not number.value else number.value
 
 
-@pytest.mark.parametrize("f", [*SMALL, hu.format("float16"), hu.format("e6m9_nonegzero")], ids=by_name)
+@pytest.mark.parametrize(
+    "f", [*SMALL, hu.format("float16"), hu.format("e6m9_nonegzero")], ids=by_name
+)
 def test_every_code_means_what_the_definition_says_and_encodes_back(f: hu.Format) -> None:
     for code in range(f.codes):
         meant = oracle.meaning(f, code)

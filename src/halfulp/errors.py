@@ -40,3 +40,11 @@ def missing_extra(package: str, extra: str, purpose: str) -> HalfulpError:
     return HalfulpError(
         f"{purpose} needs {package}, which is not installed: pip install 'halfulp[{extra}]'"
     )
+
+
+def too_many_steps(steps: int, strategy: str, most: int) -> HalfulpError:
+    """A walk that has not settled within the steps that can be simulated."""
+    return HalfulpError(
+        f"{steps} steps are too many to simulate under {strategy}, which still moves after {most}: "
+        "ask for fewer, or for predict, which gives nearest at any step"
+    )

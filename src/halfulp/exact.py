@@ -101,8 +101,8 @@ def number(source: Any) -> Number:
 
 
 _RADIX = {"0x": 16, "0b": 2, "0o": 8}
-_DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([+-]?\d+))?")
-_POWER = re.compile(r"(\d+)(?:\*\*|\^)([+-]?\d+)")
+_DECIMAL = re.compile(r"(\d*)\.?(\d*)(?:e([+-]?\d+))?", re.ASCII)
+_POWER = re.compile(r"(\d+)(?:\*\*|\^)([+-]?\d+)", re.ASCII)
 
 
 def _parse(text: str) -> Number:
@@ -149,7 +149,7 @@ def _magnitude(body: str) -> Fraction | None:
 def _in_radix(body: str, base: int) -> Fraction | None:
     """``0x1.8p3`` and its kin: digits of the base, and an exponent of two after ``p``."""
     mantissa, marker, power = body[2:].partition("p")
-    if marker and not re.fullmatch(r"[+-]?\d+", power):
+    if marker and not re.fullmatch(r"[+-]?\d+", power, re.ASCII):
         return None
     value = _read_digits(mantissa, base)
     return None if value is None else value * power_of_two(_exponent(power or "0", body))

@@ -14,8 +14,8 @@ def write_text(path: str | Path, text: str) -> Path:
     Raises HalfulpError where the folder is missing or cannot be written.
     """
     target = Path(path)
-    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     check_writable(target)
+    partial = target.with_name(f".{target.name}.{os.getpid()}.part")
     try:
         partial.write_text(text, encoding="utf-8")
         partial.replace(target)

@@ -1,11 +1,11 @@
 """L2: the recurrence w ← round(w + g) in closed form: its stall, and its value at any step.
 
 Within one binade of the sum the spacing q is constant, so once w is a multiple of q every step
-adds the same multiple of it: g/q rounded to nearest (at a tie, to the even one, because after one
-step w is an even multiple). The trajectory is a few arithmetic progressions, one or two a
-binade. Each is entered by two real steps of the rule and jumped over by one division, so the cost
-grows with the binades crossed and not with the steps. Below the least normal number the spacing is
-constant through zero, and one progression crosses it.
+adds the same multiple of it: g/q rounded to nearest. At a tie it is the even one, as soon as w is
+an even multiple, which it is after one step more. The trajectory is a few arithmetic progressions,
+one or two a binade. Each is entered by a few real steps of the rule and jumped over by one
+division, so the cost grows with the binades crossed and not with the steps. Below the least
+normal number the spacing is constant through zero, and one progression crosses it.
 
 All numbers are integers in units of a common denominator; nothing is rounded but by the rule.
 """
@@ -120,6 +120,7 @@ class _Region(NamedTuple):
 
     low: int
     high: int
+    spacing: int
 
 
 class _Path:
@@ -171,6 +172,9 @@ class _Path:
         """How many steps from ``w`` keep their sums in the region they had, and what each adds."""
         if not region.low <= w + self.g <= region.high:
             return 0, 0
+        tie = 2 * (self.g % region.spacing) == region.spacing
+        if tie and w // region.spacing % 2:
+            return 0, 0  # from an odd multiple the next step goes to an even one, and another way
         after = self._step(w)
         if isinstance(after, Number) or after == w:
             return 0, 0
@@ -184,12 +188,14 @@ class _Path:
         if size < finest:
             edge = min(finest - 1, self.largest)
             # Without subnormals the spacing below the least normal number is another one.
-            return _Region(-edge, edge) if self.target.subnormals else _Region(total, total)
+            low, high = (-edge, edge) if self.target.subnormals else (total, total)
+            return _Region(low, high, self.least_normal >> self.target.fraction_bits)
         power = (size // self.odd).bit_length() - 1
         low, high = self.odd << power, min((self.odd << (power + 1)) - 1, self.largest)
+        spacing = low >> self.target.fraction_bits
         if high < size:
-            return _Region(total, total)
-        return _Region(low, high) if total > 0 else _Region(-high, -low)
+            return _Region(total, total, spacing)
+        return _Region(low, high, spacing) if total > 0 else _Region(-high, -low, spacing)
 
     def _step(self, w: int) -> int | Number:
         """One real step by the rule; a Number where the result is not finite."""

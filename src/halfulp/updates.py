@@ -25,19 +25,26 @@ from typing import Any
 from halfulp.arithmetic import exact_sum
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
-from halfulp.errors import HalfulpError, unknown
+from halfulp.errors import HalfulpError, too_many_steps, unknown
 from halfulp.exact import Number, finite
 from halfulp.noise import key_of, random_word
 from halfulp.prediction import Prediction, predict
 from halfulp.records import Record
-from halfulp.recurrence import Update, check_steps, gradient_format_of, update_of, walkable, within
+from halfulp.recurrence import (
+    Update,
+    check_steps,
+    gradient_format_of,
+    update_of,
+    walkable,
+    within,
+)
 
 STRATEGIES = ("nearest", "master", "kahan", "stochastic", "exact")
 MASTER = "float32"
 # Beyond these many steps of one weight the compiled loop is worth its start.
 FEW_STEPS = 1000
-# What the exact loop in Python does in about a minute.
-MOST_EXACT_STEPS = 2_000_000
+# What the exact loop in Python does in a few seconds.
+MOST_EXACT_STEPS = 100_000
 RECORDED = 200
 
 
@@ -242,20 +249,17 @@ class _Walker:
         updates = repeat(self.update, self.steps) if self.each is None else self.each
         for n, update in enumerate(updates, start=1):
             after = step(state, update.added, n - 1)
-            unmoved = after == state and bool(update.added.value)
-            lost += unmoved
+            unmoved, zero = after == state, not update.added.value
+            lost += unmoved and not zero
             state = after
             if n in wanted:
                 path.append((n, state[0]))
-            if n > MOST_EXACT_STEPS:
-                raise HalfulpError(
-                    f"{self.steps} exact steps are too many to simulate: use predict, or a "
-                    f"--gradient-format, or at most {MOST_EXACT_STEPS} steps"
-                )
-            if unmoved and self.each is None and self.strategy != "stochastic":
-                stall, lost = n - 1, lost + self.steps - n
+            if unmoved and self.each is None and (zero or self.strategy != "stochastic"):
+                stall, lost = (None, 0) if zero else (n - 1, lost + self.steps - n)
                 path += [(m, state[0]) for m in recorded_steps(self.steps) if m > n]
                 break
+            if n == MOST_EXACT_STEPS and n < self.steps:
+                raise too_many_steps(self.steps, self.strategy, MOST_EXACT_STEPS)
         return state[0], lost, stall, tuple(path)
 
     def _compiled(self) -> Any:

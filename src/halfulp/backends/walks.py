@@ -20,13 +20,15 @@ from halfulp.backends.kernels import FLOAT64, cast_one, compiled, plan
 from halfulp.backends.numpy import cast_array
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
-from halfulp.errors import HalfulpError
+from halfulp.errors import HalfulpError, too_many_steps
 from halfulp.exact import Number, number
 
 Array = npt.NDArray[Any]
 
 # Weights that go through all steps together: their state stays in the first-level cache.
 BLOCK = 512
+# What one weight takes in about a second; beyond, only what has settled by then is answered.
+MOST_STEPS = 20_000_000
 
 #: What the loop calls for each element; compiled() puts it in place.
 one: Any = None
@@ -72,7 +74,8 @@ def walk_array(
             f"arrays cannot walk in {state_format}: its sums do not fit float64; walk one weight"
         )
     w = _in_format(np.asarray(weight), state_format)
-    g, steps, constant = _gradients(gradient, w.shape, steps, learning_rate, gradient_format)
+    held = None if strategy == "exact" else gradient_format
+    g, steps, constant = _gradients(gradient, w.shape, steps, learning_rate, held)
     if strategy == "exact":
         total = steps * g[0] if constant else g.sum(axis=0)
         final = np.asarray(weight, dtype=np.float64) + total.reshape(_each(total, w.shape))
@@ -142,8 +145,13 @@ def _run(
     lost, stall = np.zeros(w.size, np.int64), np.full(w.size, -1, np.int64)
     path = np.empty((marks.size, w.size))
     kernel = _walk_kernel(strategy == "kahan", rounding_name)
-    settles = g.shape[0] == 1 and strategy != "stochastic"
-    kernel(w, g, steps, settles, lost, stall, marks, path, plan(cast, FLOAT64, seed, codes=False))
+    constant = g.shape[0] == 1
+    settles = constant and (strategy != "stochastic" or not g.any())
+    limit = min(steps, MOST_STEPS) if constant else steps
+    job = plan(cast, FLOAT64, seed, codes=False)
+    unsettled = kernel(w, g, steps, limit, settles, lost, stall, marks, path, job)
+    if unsettled and limit < steps:
+        raise too_many_steps(steps, strategy, limit)
     return w, lost, stall, path
 
 
@@ -188,29 +196,35 @@ def _walk_kernel(kahan: bool, rounding_name: str) -> Any:
     return compiled(_walk_loop, f"walk_{'kahan' if kahan else rounding_name}", step_once)
 
 
-def _walk_loop(w, g, steps, settles, lost, stall, marks, path, plan):
+def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, plan):
     carried = np.zeros(BLOCK)
+    unsettled = 0
     for start in range(0, w.size, BLOCK):
         end = min(start + BLOCK, w.size)
         carried[:] = 0.0
-        mark = 0
-        for step in range(steps):
+        mark, still = 0, 0
+        for step in range(limit):
             row = step if g.shape[0] > 1 else 0
             still = 0
             for i in range(start, end):
                 update = g[row, i if g.shape[1] > 1 else 0]
                 before, had = w[i], carried[i - start]
                 after, left = one(before, had, update, plan, i, step)
-                unmoved = (after == before) & (left == had) & (update != 0)
+                unmoved = (after == before) & (left == had)
+                is_lost = unmoved & (update != 0)
                 w[i], carried[i - start] = after, left
-                lost[i] += unmoved
+                lost[i] += is_lost
                 still += unmoved
-                stall[i] = step if unmoved & (stall[i] < 0) else stall[i]
+                stall[i] = step if is_lost & (stall[i] < 0) else stall[i]
             if mark < marks.size and marks[mark] == step + 1:
                 path[mark, start:end] = w[start:end]
                 mark += 1
             if settles and still == end - start:  # nothing in this block can ever move again
-                lost[start:end] += steps - step - 1
+                for i in range(start, end):
+                    nonzero = g[0, i if g.shape[1] > 1 else 0] != 0
+                    lost[i] += (steps - step - 1) * nonzero
                 break
+        unsettled += end - start - still
         for rest in range(mark, marks.size):
             path[rest, start:end] = w[start:end]
+    return unsettled

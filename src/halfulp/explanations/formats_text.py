@@ -22,10 +22,8 @@ def catalogue_page(table: CatalogueTable) -> Page:
     header = ["format", "E/M", "max", "least normal", "least", "inf", "NaN", "-0"]
     out.table(header, rows, right="12346")
     out.blank()
-    out.line(
-        "  E/M are exponent and stored fraction bits. Also: IEEE P3109 formats by name, such as"
-    )
-    out.line("  p3109_k8p4se, and customs such as e5m10, e4m3b7, e4m3fn, ue5m3fn.")
+    out.line("  E/M are exponent and stored fraction bits. Also: IEEE P3109 formats by name,")
+    out.line("  such as p3109_k8p4se, and customs such as e5m10, e4m3b7, e4m3fn, ue5m3fn.")
     return out
 
 

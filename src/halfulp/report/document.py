@@ -49,7 +49,8 @@ $script
 <body>
 <h1>$title</h1>
 $body
-<footer>Made by halfulp $version. Numbers are exact, but for those marked ≈ and errors such as 1.0e-5.</footer>
+<footer>Made by halfulp $version. Numbers are exact, but for those marked ≈ and errors such as
+1.0e-5.</footer>
 </body>
 </html>
 """)
@@ -82,7 +83,6 @@ def _section(section: Section) -> str:
     prose = "".join(f"<p>{escape(p)}</p>" for p in section.prose.split("\n\n") if p.strip())
     records = "".join(record.page().html() for record in section.records)
     figures = "".join(
-        '<div class="figure">' + figure.to_html(**_FIGURE) + "</div>"
-        for figure in section.figures
+        '<div class="figure">' + figure.to_html(**_FIGURE) + "</div>" for figure in section.figures
     )
     return f"<section>{heading}{prose}{records}{figures}</section>"

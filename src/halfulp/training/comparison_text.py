@@ -5,7 +5,7 @@ from __future__ import annotations
 import math
 
 from halfulp.explanations.page import Page
-from halfulp.training.comparison import Comparison, RecipeResult
+from halfulp.training.comparison import LAST, Comparison, RecipeResult
 
 
 def comparison_page(c: Comparison) -> Page:
@@ -19,9 +19,10 @@ def comparison_page(c: Comparison) -> Page:
     )
     out.blank()
     out.line(
-        f"  loss: mean of the last {min(50, c.steps)} steps. lost: nonzero updates that left their"
+        f"  loss: mean of the last {min(LAST, c.steps)} steps. lost: nonzero updates that left"
     )
-    out.line("  weight as it was, of all nonzero ones. skipped: steps the loss scaler left out.")
+    out.line("  their weight as it was, of all nonzero ones. skipped: steps that the loss")
+    out.line("  scaler left out.")
     return out
 
 
