@@ -8,13 +8,13 @@ from typing import Any
 
 import ml_dtypes
 import numpy as np
-import oracle
 import pytest
-from cases import CATALOGUE, CUSTOMS, MODES, P3109, by_name
 from hypothesis import given
 from hypothesis import strategies as st
 
 import halfulp as hu
+import oracle
+from cases import CATALOGUE, CUSTOMS, MODES, P3109, by_name
 from halfulp.casting import OVERFLOWS, cast_to, code_number
 
 # tfloat32 and wider have too many numbers to visit each in a few seconds: every so manieth.

@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 from typing import Any
 
-import oracle
 import pytest
-from cases import CATALOGUE, CUSTOMS, MODES
 from hypothesis import given
 from hypothesis import strategies as st
 
 import halfulp as hu
+import oracle
+from cases import CATALOGUE, CUSTOMS, MODES
 
 
 def record(step: Any) -> tuple[str, str, str]:

@@ -6,11 +6,11 @@ from fractions import Fraction
 
 import ml_dtypes
 import numpy as np
-import oracle
 import pytest
-from cases import CATALOGUE, CUSTOMS, P3109, SMALL, by_name
 
 import halfulp as hu
+import oracle
+from cases import CATALOGUE, CUSTOMS, P3109, SMALL, by_name
 from halfulp.casting import cast_to, code_number, number_code
 
 TWO = Fraction(2)

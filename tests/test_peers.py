@@ -7,10 +7,10 @@ import random
 
 import gfloat
 import pytest
-from cases import P3109, by_name
 from gfloat import formats as theirs
 
 import halfulp as hu
+from cases import P3109, by_name
 
 pytestmark = pytest.mark.extra
 

@@ -9,10 +9,10 @@ from typing import Any
 
 import numba
 import numpy as np
-import oracle
 import pytest
-from cases import MODES
 
+import oracle
+from cases import MODES
 from halfulp import casting, noise, rounding
 from halfulp.backends import kernels  # noqa: F401  # makes the rule callable from Numba
 from halfulp.rounding import DECISIONS, chance_of, round_off

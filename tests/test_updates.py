@@ -5,13 +5,13 @@ from __future__ import annotations
 from fractions import Fraction
 
 import numpy as np
-import oracle
 import pytest
-from cases import CATALOGUE, CUSTOMS, P3109
 from hypothesis import given, settings
 from hypothesis import strategies as st
 
 import halfulp as hu
+import oracle
+from cases import CATALOGUE, CUSTOMS, P3109
 from halfulp.updates import STRATEGIES
 
 WALKABLE = [f for f in (*CATALOGUE, *CUSTOMS, *P3109) if f.signed and f.zero]

@@ -3,11 +3,14 @@
 from __future__ import annotations
 
 from fractions import Fraction
+from typing import TYPE_CHECKING
 
 from halfulp.exact import digits
 from halfulp.explanations.conversion import Conversion, Explanation, Fields, Reason
-from halfulp.explanations.operation import Operation, Term
 from halfulp.explanations.page import Page, Part, share, shown
+
+if TYPE_CHECKING:  # explaining a conversion does not need it, and starts the faster
+    from halfulp.explanations.operation import Operation, Term
 
 REASONS: dict[Reason, str] = {
     Reason.EXACT: "nothing is lost: the value is exact",
