@@ -12,8 +12,6 @@ from gfloat import formats as theirs
 import halfulp as hu
 from cases import P3109, by_name
 
-pytestmark = pytest.mark.extra
-
 ROUNDINGS = {
     "nearest_even": gfloat.RoundMode.TiesToEven, "nearest_away": gfloat.RoundMode.TiesToAway,
     "toward_zero": gfloat.RoundMode.TowardZero, "up": gfloat.RoundMode.TowardPositive,

@@ -7,12 +7,10 @@ from pathlib import Path
 
 import pytest
 
-pytestmark = pytest.mark.extra
-
-import halfulp as hu  # noqa: E402  # the mark comes first: make core leaves this file out
-from halfulp.cli.app import run  # noqa: E402
-from halfulp.report.document import Section, document  # noqa: E402
-from halfulp.report.figures import walk_figure  # noqa: E402
+import halfulp as hu
+from halfulp.cli.app import run
+from halfulp.report.document import Section, document
+from halfulp.report.figures import walk_figure
 
 # What would fetch something: a source or a style sheet that is not inside.
 OUTSIDE = re.compile(r"""(?:<script[^>]*\ssrc|<link[^>]*\shref|<img[^>]*\ssrc|@import)\s*=?""")

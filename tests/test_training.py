@@ -11,14 +11,12 @@ from typing import Any
 
 import numpy as np
 import pytest
+import torch
 
-pytestmark = pytest.mark.extra
-
-torch = pytest.importorskip("torch")
-import halfulp as hu  # noqa: E402  # torch may be missing, and then this file is left out
-from halfulp.cli.app import run  # noqa: E402
-from halfulp.training.examples.digits import build  # noqa: E402
-from halfulp.training.meter import UpdateMeter  # noqa: E402
+import halfulp as hu
+from halfulp.cli.app import run
+from halfulp.training.examples.digits import build
+from halfulp.training.meter import UpdateMeter
 
 
 @pytest.fixture(scope="module")
