@@ -214,11 +214,35 @@ def test_float64_is_never_cast_through_float32() -> None:
 
 
 def test_exponents_are_right_just_below_powers_of_two() -> None:
-    for power in range(-20, 16):
+    wrong_by_log2 = 0
+    for power in range(-13, 16):
         x = np.nextafter(np.float64(2.0**power), 0)
-        assert math.floor(math.log2(x)) == power or power == 0 or x < 2.0**power
-        assert hu.cast(x, "float16", "toward_zero") < 2.0**power
-        assert hu.cast(np.float64(x), "float16") == 2.0**power
+        wrong_by_log2 += math.floor(math.log2(x)) != power - 1
+        below = 2.0**power * (1 - 2.0**-11)  # float16's last number of the binade underneath
+        for kind in (np.array([x]), np.array([-x])):
+            assert abs(hu.cast(kind, "float16", "toward_zero")[0]) == below
+            assert abs(hu.cast(kind, "float16")[0]) == 2.0**power
+        assert hu.format("float16").ulp(float(x)) == Fraction(2) ** (power - 11)
+    assert wrong_by_log2 > 20  # the trap itself
+
+
+@pytest.mark.extra
+def test_flushing_subnormals_process_wide_changes_nothing() -> None:
+    import torch
+
+    x = np.array([1e-40, -3e-39, 2.0**-149, 2.0**-127], np.float32)
+    tiny = np.array([1, 0x8003, 0x7F], np.uint16).view(ml_dtypes.bfloat16)
+    expected = [hu.cast(x, "bfloat16"), hu.cast(x, "float8_e8m0fnu"), hu.encode(tiny, "tfloat32")]
+    assert np.count_nonzero(expected[0]) == 3
+    assert torch.set_flush_denormal(True)
+    try:
+        found = [hu.cast(x, "bfloat16"), hu.cast(x, "float8_e8m0fnu"), hu.encode(tiny, "tfloat32")]
+    finally:
+        torch.set_flush_denormal(False)
+    for ours, before in zip(found, expected, strict=True):
+        np.testing.assert_array_equal(
+            ours.view(f"u{ours.itemsize}"), before.view(f"u{before.itemsize}")
+        )
 
 
 def test_overflow_of_float16_begins_at_the_tie() -> None:

@@ -31,7 +31,7 @@ def record(step: Any) -> tuple[str, str, str]:
         ("0.12457275190625", "float16", "0.12457275390625", "0 01011 1111111001", "0x2ff9"),
         ("0.12457275390625", "float32", "0.12457275390625",
          "0 01111011 11111110010000000000000", "0x3dff2000"),
-        ("0.00041999", "float16", "0.000420093536376953125", "0 00001 1011100010", "0x06e2"),
+        ("0.00041999", "float16", "0.000420093536376953125", "0 00011 1011100010", "0x0ee2"),
         ("1.125", "float16", "1.125", "0 01111 0010000000", "0x3c80"),
     ],
 )  # fmt: skip
@@ -39,9 +39,6 @@ def test_the_articles_conversions(
     number: str, target: str, value: str, bits: str, code: str
 ) -> None:
     found = record(hu.explain(number, to=target).results[0])
-    if target == "float16" and number == "0.00041999":
-        assert found[0] == value
-        return
     assert found == (value, bits, code)
 
 

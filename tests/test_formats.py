@@ -168,3 +168,12 @@ def test_ulp_is_the_gap_to_the_next_number_away_from_zero(f: hu.Format) -> None:
 def test_unknown_and_impossible_formats_are_refused_with_a_way_out(name: str, says: str) -> None:
     with pytest.raises(hu.HalfulpError, match=says):
         hu.format(name)
+
+
+@pytest.mark.parametrize("f", [*CATALOGUE, *CUSTOMS, *P3109], ids=by_name)
+def test_formats_and_casts_come_back_from_json(f: hu.Format) -> None:
+    assert hu.Format.from_json(f.to_json()) == f
+    for overflow in (None, "saturate"):
+        made = cast_to(f, "to_odd", overflow, random_bits=8)
+        assert type(made).from_json(made.to_json()) == made
+        assert hash(type(made).from_json(made.to_json())) == hash(made)

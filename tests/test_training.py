@@ -262,3 +262,8 @@ def test_learning_rate_reaches_the_example() -> None:
         for rate in (1e-4, 0.1)
     )
     assert fast.loss < slow.loss
+
+
+def test_recipes_come_back_from_json() -> None:
+    for recipe in hu.training.RECIPES.values():
+        assert hu.training.Recipe.from_json(recipe.to_json()) == recipe

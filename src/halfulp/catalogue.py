@@ -63,6 +63,11 @@ class Format(Record):
         """In another record a format is its name."""
         return self.name
 
+    @classmethod
+    def from_field(cls, value: str) -> Format:
+        """The format of a name."""
+        return format(value)
+
     # The layout of a code.
 
     @property

@@ -41,6 +41,8 @@ class Prediction(Record):
     and every later one is lost. ``drift`` is the value at ``steps`` less the exact one.
     """
 
+    renderer = "halfulp.explanations.walk_text:prediction_page"
+
     format: Format
     weight: Number  # as given
     gradient: Number  # as given, with the learning rate

@@ -9,7 +9,7 @@ from __future__ import annotations
 from dataclasses import fields
 from enum import Enum
 from fractions import Fraction
-from typing import Any, ClassVar
+from typing import Any, ClassVar, get_type_hints
 
 
 class Record:
@@ -37,6 +37,24 @@ class Record:
         """What stands for the record inside another one: itself in full, unless it is a value."""
         return self.to_dict()
 
+    @classmethod
+    def from_field(cls, value: Any) -> Any:
+        """The record that :meth:`as_field` stood for."""
+        return cls.from_dict(value)
+
+    @classmethod
+    def from_dict(cls, value: dict[str, Any]) -> Any:
+        """The record of a dict as :meth:`to_dict` makes it, where its fields are plain or enums."""
+        types = get_type_hints(cls)
+        return cls(**{name: _revived(types[name], part) for name, part in value.items()})
+
+    @classmethod
+    def from_json(cls, text: str) -> Any:
+        """The record of a JSON text as :meth:`to_json` makes it."""
+        import json
+
+        return cls.from_dict(json.loads(text))
+
     def to_json(self, indent: int | None = 2) -> str:
         """The record as a JSON text."""
         import json
@@ -46,7 +64,11 @@ class Record:
     def _repr_html_(self) -> str:
         from html import escape
 
-        return str(self.page().html()) if self.renderer else f"<pre>{escape(str(self))}</pre>"
+        if not self.renderer:
+            return f"<pre>{escape(str(self))}</pre>"
+        from halfulp.explanations.page import STYLE_SHEET
+
+        return f"<style>{STYLE_SHEET}</style>{self.page().html()}"
 
 
 def plain(value: Any) -> Any:
@@ -63,6 +85,16 @@ def plain(value: Any) -> Any:
         return {str(k): plain(v) for k, v in value.items()}
     if isinstance(value, (list, tuple)):
         return [plain(v) for v in value]
+    if hasattr(value, "tolist"):  # an array
+        return plain(value.tolist())
+    return value
+
+
+def _revived(kind: Any, value: Any) -> Any:
+    if isinstance(kind, type) and issubclass(kind, Enum):
+        return kind(value)
+    if isinstance(kind, type) and issubclass(kind, Record):
+        return kind.from_field(value)
     return value
 
 

@@ -87,8 +87,8 @@ class Walk(Record):
         )
 
 
-@dataclass(frozen=True)
-class ArrayWalk:
+@dataclass(frozen=True, eq=False)  # arrays have no one truth to compare by
+class ArrayWalk(Record):
     """Many weights under one strategy, as arrays of the weights' shape."""
 
     name: str
@@ -100,7 +100,7 @@ class ArrayWalk:
     lost: Any  # int64
     stall_step: Any  # int64, -1 where it still moves; None with one gradient a step, and by chance
 
-    def __repr__(self) -> str:
+    def __str__(self) -> str:
         return (
             f"ArrayWalk({self.name}: {self.final.size} weights, {self.steps} steps in "
             f"{self.format}, {int(self.lost.sum())} of {int(self.updates.sum())} nonzero updates "

@@ -7,6 +7,18 @@ from contextlib import contextmanager
 
 
 @contextmanager
+def working(text: str, wanted: bool = True) -> Iterator[None]:
+    """A sign of life beside work that cannot say how far it is."""
+    if not wanted:
+        yield
+        return
+    from rich.console import Console
+
+    with Console(stderr=True).status(text):
+        yield
+
+
+@contextmanager
 def progress_bar(total: int | None) -> Iterator[Callable[[str, int], None]]:
     """A bar for each named task; call what is given with the task and the steps it has taken."""
     from rich.console import Console

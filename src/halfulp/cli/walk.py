@@ -5,8 +5,11 @@ from __future__ import annotations
 import click
 
 from halfulp.cli import parsing
-from halfulp.cli.output import emit
+from halfulp.cli.output import check_html, emit
+from halfulp.cli.progress import working
 from halfulp.updates import STRATEGIES, walk_all
+
+LONG = 100_000  # steps that may take over a second
 
 
 @click.command()
@@ -39,8 +42,10 @@ def walk(
 
     The gradient is added as it is: negate it, or the learning rate, to descend.
     """
-    result = walk_all(
-        weight, gradient, steps, target, parsing.names(strategies),
-        learning_rate=learning_rate, gradient_format=gradient_format, seed=seed,
-    )  # fmt: skip
+    check_html(html)
+    with working("walking …", steps > LONG):
+        result = walk_all(
+            weight, gradient, steps, target, parsing.names(strategies),
+            learning_rate=learning_rate, gradient_format=gradient_format, seed=seed,
+        )  # fmt: skip
     emit(result, as_json, html, f"{weight} + {steps} × {gradient} in {target}")

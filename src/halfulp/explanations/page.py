@@ -15,6 +15,17 @@ STYLES = {
     "good": "green", "bad": "bold red", "key": "bold cyan",
 }  # fmt: skip
 
+# The same in HTML, in a page of our own or in a notebook, by day and by night.
+STYLE_SHEET = """
+.hu-steps { --hu-soft: #5b6470; --hu-red: #b3261e; --hu-green: #1b6e3c; --hu-blue: #0b5f86;
+  overflow-x: auto; font: .85rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
+@media (prefers-color-scheme: dark) { .hu-steps { --hu-soft: #a2abb5; --hu-red: #ff8f86;
+  --hu-green: #7bd7a0; --hu-blue: #7cc8ee; } }
+.hu-title { font-weight: 700; } .hu-dim { color: var(--hu-soft); }
+.hu-sign, .hu-bad { color: var(--hu-red); } .hu-exponent, .hu-good { color: var(--hu-green); }
+.hu-fraction, .hu-key { color: var(--hu-blue); }
+"""
+
 Part = str | tuple[str, str]
 LABEL = 11  # columns of the label before each line
 WIDTH = 80
@@ -58,12 +69,14 @@ class Page:
 
         lines = [
             "".join(
-                escape(p) if isinstance(p, str) else f'<b class="{p[1]}">{escape(p[0])}</b>'
+                escape(p)
+                if isinstance(p, str)
+                else f'<span class="hu-{p[1]}">{escape(p[0])}</span>'
                 for p in line
             )
             for line in self.lines
         ]
-        return '<pre class="steps">' + "\n".join(lines) + "</pre>"
+        return '<pre class="hu-steps">' + "\n".join(lines) + "</pre>"
 
     def blank(self) -> None:
         """An empty line."""

@@ -84,6 +84,19 @@ def _stored(out: Page, walks: tuple[Walk, ...]) -> None:
             )
 
 
+def prediction_page(p: Prediction) -> Page:
+    """Where the recurrence goes, in a sentence, and its value where steps were named."""
+    out = Page()
+    out.line((f"{p.weight} + n × {p.gradient}", "title"), (f"  in {p.format}", "dim"))
+    out.labelled("update", f"{shown(p.update, 50)}{_changed(p.gradient, p.update)}")
+    out.labelled("predicted", _predicted(p))
+    if p.final is not None and p.exact is not None:
+        out.labelled(
+            "final", f"{shown(p.final, 40)} after {p.steps} steps; exact: {shown(p.exact, 24)}"
+        )
+    return out
+
+
 def _predicted(p: Prediction) -> str:
     if p.overflow_step is not None:
         return f"nearest leaves the range at step {p.overflow_step}, to {p.overflow_value}"

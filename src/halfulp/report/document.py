@@ -9,6 +9,7 @@ from string import Template
 from typing import Any
 
 from halfulp import __version__
+from halfulp.explanations.page import STYLE_SHEET
 
 
 @dataclass(frozen=True)
@@ -30,17 +31,14 @@ _DOCUMENT = Template("""<!doctype html>
 <title>$title</title>
 <style>
 :root { color-scheme: light dark; --ink: #1c2024; --paper: #ffffff; --soft: #5b6470;
-  --panel: #f4f6f8; --sign: #b3261e; --exponent: #1b6e3c; --fraction: #0b5f86; }
+  --panel: #f4f6f8; }
 @media (prefers-color-scheme: dark) { :root { --ink: #e6e9ec; --paper: #14171a; --soft: #a2abb5;
-  --panel: #1e2328; --sign: #ff8f86; --exponent: #7bd7a0; --fraction: #7cc8ee; } }
+  --panel: #1e2328; } }
 body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 60rem; background: var(--paper);
   color: var(--ink); font: 1rem/1.55 system-ui, sans-serif; }
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
-pre.steps { background: var(--panel); padding: 1rem; overflow-x: auto; border-radius: .4rem;
-  font: .85rem/1.5 ui-monospace, "DejaVu Sans Mono", Menlo, Consolas, monospace; }
-pre.steps b { font-weight: inherit; } pre.steps b.title { font-weight: 700; }
-b.dim { color: var(--soft); } b.sign, b.bad { color: var(--sign); }
-b.exponent, b.good { color: var(--exponent); } b.fraction, b.key { color: var(--fraction); }
+pre { background: var(--panel); padding: 1rem; border-radius: .4rem; }
+$steps
 .figure { margin: 1rem 0; background: #ffffff; border-radius: .4rem; overflow: hidden; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 </style>
@@ -73,6 +71,7 @@ def document(title: str, sections: Sequence[Section]) -> str:
     return _DOCUMENT.substitute(
         title=escape(title),
         version=__version__,
+        steps=STYLE_SHEET,
         script=script,
         body="\n".join(_section(section) for section in sections),
     )
