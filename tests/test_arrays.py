@@ -122,6 +122,15 @@ def test_stochastic_is_one_draw_an_element_and_seed() -> None:
     assert (hu.cast(half, "float16", "stochastic", seed=1) == a.astype(np.float32)).all()
 
 
+def test_codes_of_sixty_four_bits() -> None:
+    x = np.array([1.5, -2.0, -0.0, np.inf, np.nan])
+    codes = hu.encode(x, "float64")
+    np.testing.assert_array_equal(codes[:4], x.view(np.uint64)[:4])
+    back = hu.decode(codes, "float64", dtype="float64")
+    np.testing.assert_array_equal(back, x)
+    assert np.signbit(back[2])
+
+
 def test_kinds_come_back_as_they_came() -> None:
     from decimal import Decimal
     from fractions import Fraction
@@ -144,6 +153,15 @@ def test_kinds_come_back_as_they_came() -> None:
         (lambda: hu.cast(np.array([1, "a"], object), "float16"), "dtype object"),
         (lambda: hu.cast(np.zeros(3, complex), "float16"), "complex128"),
         (lambda: hu.cast([1.0], "float16"), "list is not supported"),
+        (lambda: hu.cast(np.ma.array([1.0], mask=[True]), "float16"), "lose its mask"),
+        (lambda: hu.cast(1, "float16", overflow=[]), "unknown overflow"),
+        (lambda: hu.explain(1, to=5), "unknown format '5'"),
+        (lambda: hu.explain_operation("sub", 1, 1, "float16"), "unknown operation"),
+        (lambda: hu.digits("0.1", "2"), "base '2'"),
+        (lambda: hu.from_digits("0.12", "2"), "base '2'"),
+        (lambda: hu.predict(1, 1, "float16").at("3"), "whole number"),
+        (lambda: list(hu.p3109_formats(-1)), "3 to 16"),
+        (lambda: hu.format("float8_e8m0fnu", subnormals="no"), "True or False"),
         (lambda: hu.cast(np.zeros(3), "float16", out=np.zeros(4)), r"out must be .* \(3,\)"),
         (lambda: hu.cast(np.zeros(3), "float16", out=np.zeros(3, np.float32)), "found float32"),
         (lambda: hu.cast(1.0, "float16", out=np.zeros(1)), "goes with arrays"),

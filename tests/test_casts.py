@@ -258,6 +258,12 @@ def test_fnuz_has_one_zero() -> None:
         assert hu.encode(-0.0, name) == hu.encode("-1e-99", name) == 0
 
 
+def test_zero_is_zero_where_one_is_beyond_the_range() -> None:
+    for rounding in MODES:
+        assert hu.cast(0.0, "e4m3b20", rounding) == 0
+    assert hu.walk(0, "1e-3", 5, "e4m3b20").final.is_finite
+
+
 def test_nan_in_formats_without_one() -> None:
     assert hu.encode(np.array([np.nan, -np.nan]), "float4_e2m1fn").tolist() == [8, 0]
     satfinite = hu.encode(np.array([np.nan, -np.inf]), "float4_e2m1fn", overflow="cuda-satfinite")

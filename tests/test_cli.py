@@ -110,7 +110,10 @@ def test_multiply(capsys: pytest.CaptureFixture[str]) -> None:
         ("add", "--in", "float16", "-1", "-2"), ("digits", "-1/3"),
         ("walk", "--weight", "-1", "--gradient", "-0.1", "--steps", "3"),
         ("explain", "nan", "--via", "float64,float32", "--to", "float16,float8_e4m3fn"),
-        ("formats",), ("formats", "e4m3b7"), ("add", "inf:float16", "-inf:float16"),
+        ("formats",), ("formats", "e4m3b7"), ("add", "1.1:float64", "1e-5:float32"),
+        ("explain", "1/3", "--to", "e11m100"), ("formats", "e15m112"),
+        ("walk", "--weight", "1e300", "--gradient", "1e-300", "--steps", "3", "--format", "float64"),
+        ("add", "1:float8_e8m0fnu", "1:float4_e2m1fn", "--in", "float16"), ("explain", "-∞", "--to", "half"), ("add", "inf:float16", "-inf:float16"),
     ],
 )  # fmt: skip
 def test_text_fits_eighty_columns(
@@ -131,6 +134,12 @@ def test_text_fits_eighty_columns(
         (("explain", "1"), "Missing option '--to'"),
         (("explain", "1e999999999", "--to", "float16"), "exponent beyond"),
         (("explain", "1", "--to", ""), "name a format"),
+        (("explain", "1/" * 3000 + "1", "--to", "float16"), "is no number"),
+        (("explain", "1", "--to", "x" * 100_000), "unknown format"),
+        (("digits", "1/1000000007", "--limit", "1000000000000"), "limit is"),
+        (("walk", "--weight", "1", "--gradient", "1", "--steps", "9" * 25), "allowed are 0 to"),
+        (("walk", "--weight", "1", "--gradient", "1", "--steps", "3", "--strategies", ""),
+         "no strategy"),
         (("explain", "1", "2", "--to", "float16"), "unexpected extra argument"),
         (("explain", "1", "--to", "float16", "--overflow", "wrap"), "unknown overflow"),
         (("explain", "1", "--to", "float16", "--hmtl", "x"), "No such option"),
@@ -158,6 +167,7 @@ def test_mistakes_get_one_sentence_and_exit_two(
     assert (status, out) == (2, "")
     assert says in err
     assert err.startswith("halfulp: ")
+    assert len(err) < 500
     assert err.count("\n") == 1
 
 
@@ -199,6 +209,84 @@ def test_as_a_real_process() -> None:
     failed = command("explain", "x", "--to", "float16")
     assert (failed.returncode, failed.stdout) == (2, "")
     assert "Traceback" not in failed.stderr
+
+
+def test_pages_go_to_regular_files_only(capsys: pytest.CaptureFixture[str], tmp_path: Path) -> None:
+    import os
+
+    os.mkfifo(tmp_path / "pipe")
+    (tmp_path / "real.html").write_text("old")
+    (tmp_path / "link.html").symlink_to(tmp_path / "real.html")
+    for name, says in (("pipe", "no regular file"), ("x" * 300, "cannot write")):
+        status, out, err = halfulp(
+            capsys, "explain", "1", "--to", "float16", "--html", str(tmp_path / name)
+        )
+        assert (status, out, says in err) == (2, "", True)
+    assert (tmp_path / "pipe").is_fifo()
+    assert run(["explain", "1", "--to", "float16", "--html", str(tmp_path / "link.html")]) == 0
+    assert (tmp_path / "link.html").is_symlink()
+    assert "float16" in (tmp_path / "real.html").read_text()
+    long = tmp_path / ("y" * 245 + ".html")
+    assert run(["explain", "1", "--to", "float16", "--html", str(long)]) == 0
+    assert sorted(p.name for p in tmp_path.iterdir()) == sorted(
+        ["pipe", "real.html", "link.html", long.name]
+    )
+
+
+def test_terminals_without_arrows_and_full_disks() -> None:
+    import os
+
+    code = "from halfulp.cli.app import main; main()"
+    arguments = [sys.executable, "-c", code, "explain", "1.1", "--to", "float16"]
+    latin = {**os.environ, "PYTHONIOENCODING": "latin-1"}
+    ran = subprocess.run(arguments, capture_output=True, env=latin, check=False)
+    assert (ran.returncode, ran.stderr, b"1.099609375" in ran.stdout) == (0, b"", True)
+    if Path("/dev/full").exists():
+        with open("/dev/full", "w") as full:
+            ran = subprocess.run(arguments, stdout=full, stderr=subprocess.PIPE, check=False)
+        assert ran.returncode == 2
+        assert ran.stderr.startswith(b"halfulp: cannot write the output")
+        assert ran.stderr.count(b"\n") == 1
+    ran = subprocess.run(
+        f"'{sys.executable}' -c '{code}' formats >&-", shell=True, capture_output=True, check=False
+    )
+    assert (ran.returncode, ran.stderr) == (0, b"")
+
+
+@pytest.mark.parametrize(
+    ("arguments", "says", "unsaid"),
+    [
+        (("5e-8", "--rounding", "toward_zero"), "takes it to zero", "not more than half"),
+        (("1e6", "--rounding", "toward_zero"), "does not leave the range", "rounds to the largest"),
+        (("3", "--to", "float8_e8m0fnu"), "its code is even", "last kept bit"),
+        (("2^-130", "--to", "float8_e8m0fnu"), "there is no zero", "toward zero"),
+        (("-3.5", "--to", "float8_e8m0fnu", "--overflow", "torch"), "no place", "left over"),
+        (("1.1", "--via", "float8_e4m3", "--to", "float32"), "sees only", "tie of"),
+        (("0",), "2^-24", "2^-10"),
+    ],
+)  # fmt: skip
+def test_explanations_say_true_things(
+    capsys: pytest.CaptureFixture[str], arguments: tuple[str, ...], says: str, unsaid: str
+) -> None:
+    chosen = arguments if "--to" in arguments else (*arguments, "--to", "float16")
+    text = " ".join(halfulp(capsys, "explain", *chosen)[1].split())
+    assert says in text
+    assert unsaid not in text
+
+
+def test_a_narrow_result_of_wide_operands_is_no_promotion(
+    capsys: pytest.CaptureFixture[str],
+) -> None:
+    wide = ("add", "1.1:float32", "1.1:float16")
+    assert "where both are exact" in halfulp(capsys, *wide)[1]
+    assert "where both are exact" not in halfulp(capsys, *wide, "--in", "float8_e5m2")[1]
+
+
+def test_sheets_count_and_tell_what_is(capsys: pytest.CaptureFixture[str]) -> None:
+    assert as_json(capsys, "formats", "e4m3_nosub")["finite_numbers"] == 225
+    assert as_json(capsys, "formats", "float16")["finite_numbers"] == 2 * 31743 + 1
+    assert "the tie moves it" in halfulp(capsys, "formats", "float8_e8m0fnu")[1]
+    assert "at weight 1.0" not in halfulp(capsys, "formats", "e4m3b20")[1]
 
 
 def test_a_closed_pipe_is_no_error() -> None:

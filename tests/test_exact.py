@@ -22,7 +22,7 @@ from halfulp.records import decimal_string
         ("-0.1/0.3", Fraction(-1, 3)), ("0x1.8p3", Fraction(12)), ("0x1.2p-3", Fraction(9, 64)),
         ("0b1.01", Fraction(5, 4)), ("0o17", Fraction(15)), ("2^-11", Fraction(1, 2048)),
         ("10**3", Fraction(1000)), ("+3", Fraction(3)), ("−1.5", Fraction(-3, 2)),
-        ("0xff", Fraction(255)), ("1E3", Fraction(1000)), (" 7 ", Fraction(7)),
+        ("1e000000001", Fraction(10)), ("0xff", Fraction(255)), ("1E3", Fraction(1000)), (" 7 ", Fraction(7)),
     ],
 )  # fmt: skip
 def test_notations(text: str, value: Fraction) -> None:
@@ -36,12 +36,22 @@ def test_zero_keeps_its_sign_and_specials_their_kind() -> None:
     assert [str(hu.number(t)) for t in ("inf", "-inf", "nan")] == ["inf", "-inf", "nan"]
     assert str(hu.number(float("-inf"))) == "-inf"
     assert hu.number(Decimal("1.1")).value == Fraction(11, 10)
+    assert str(hu.number(Decimal("-0"))) == "-0"
+    assert hu.cast(Decimal("1e400"), "float16", "toward_zero") == Decimal(65504)
+    with pytest.raises(hu.HalfulpError, match="exponent beyond"):
+        hu.number(Decimal("1e-999999999"))
+
+
+@pytest.mark.parametrize("number", ["1e5000/3", "-1e5000/3", 10**5000], ids=["+", "-", "int"])
+def test_numbers_longer_than_python_writes_at_once(number: object) -> None:
+    assert str(hu.explain(number, to="float16"))
+    assert hu.explain(number, to="float16").to_json()
 
 
 @pytest.mark.parametrize(
     "text",
     ["", " ", "one", "1.2.3", "--1", "1e", "0x", "0xg", "0b2", "1/", "/2", "1e5e5", "2^", "e5",
-     "1,5", "0x1p", "1 2", "½", "١", "0b1p2.5", "_1", "1__0e", "infinit", "."],
+     "1,5", "0x1p", "1 2", "½", "١", "0b1p2.5", "_1", "1__0e", "infinit", ".", "8/4/2", "1/" * 5000 + "1"],
 )  # fmt: skip
 def test_what_is_no_number_is_said_to_be_none(text: str) -> None:
     with pytest.raises(hu.HalfulpError, match="is no number"):
@@ -86,6 +96,9 @@ def test_digits(value: str, base: int, text: str) -> None:
 
 def test_digits_are_cut_where_asked() -> None:
     assert str(hu.digits("1/1999", 10, limit=5)) == "0.00050…"
+    for limit in (-1, 10**12, None, "3"):
+        with pytest.raises(hu.HalfulpError, match="limit is"):
+            hu.digits("1/3", 10, limit=limit)
 
 
 @pytest.mark.parametrize(
@@ -121,3 +134,8 @@ def test_neighbours_at_the_ends() -> None:
     assert hu.neighbours(Fraction(-1), half) == (Fraction(-1025, 1024), Fraction(-2047, 2048))
     assert hu.neighbours(Fraction(10**6), half) == (Fraction(65504), None)
     assert hu.neighbours(Fraction(1), hu.format("float8_e8m0fnu")) == (Fraction(1, 2), Fraction(2))
+    assert hu.neighbours(-1, "ue5m3fn") == (None, Fraction(0))
+    assert hu.neighbours(-1, "float8_e8m0fnu") == (None, Fraction(1, 2**127))
+    assert hu.neighbours("1.5", "float16")[1] == Fraction(1537, 1024)
+    with pytest.raises(hu.HalfulpError, match="no neighbours"):
+        hu.neighbours("nan", "float16")

@@ -199,6 +199,13 @@ def test_the_command_line_on_a_users_own_file(
     assert "Plotly.newPlot" in page.read_text()
 
 
+PARTS = (
+    "import torch\nm = torch.nn.Linear(2, 2)\no = torch.optim.SGD(m.parameters(), 1)\n"
+    "def build(seed): return {{'model': {model}, 'optimizer': {optimizer}, 'batches': {batches}, "
+    "'loss': print, 'metric': {metric}}}"
+)
+
+
 @pytest.mark.parametrize(
     ("source", "arguments", "says"),
     [
@@ -211,13 +218,26 @@ def test_the_command_line_on_a_users_own_file(
         ("def build(seed", (), "cannot be imported: SyntaxError"),
         ("raise SystemExit(3)", (), "cannot be imported: SystemExit"),
         ("def build(seed): return 3", ("--learning-rate", "1"), "build takes no learning_rate"),
+        ("def build(): return 3", ("--learning-rate", "1"), "it takes nothing"),
+        ("import sys\ndef build(seed): sys.exit(0)", (), "raised SystemExit"),
+        ("def build(seed): return 3", ("--seed", "-1"), "seed is -1"),
+        ("def build(seed): return 3", ("--seed", "9" * 30), "seed is 9999"),
+        (PARTS.format(model="None", optimizer="o", batches="[]", metric="'m'"), (), "model that is no"),
+        (PARTS.format(model="m", optimizer="None", batches="[]", metric="'m'"), (), "optimizer that is no"),
+        (PARTS.format(model="m", optimizer="o", batches="None", metric="'m'"), (), "batches that is no"),
+        (PARTS.format(model="m", optimizer="o", batches="[]", metric="5"), (), "metric that is no"),
+        (PARTS.format(model="m", optimizer="o", batches="[3]", metric="'m'"), (), "failed at step 1: TypeError"),
+        (PARTS.format(model="m", optimizer="o", batches="(1 / 0 for _ in 'a')", metric="'m'"), (),
+         "failed at step 1: ZeroDivisionError"),
+        (PARTS.format(model="torch.nn.ReLU()", optimizer="o", batches="[]", metric="'m'"), (),
+         "none of the model's parameters"),
         ("def build(seed): return 3", ("--recipes", "mixed-flaot16"), "did you mean mixed-float16"),
         ("def build(seed): return 3", ("--recipes", ","), "no recipe to compare"),
         ("def build(seed): return 3", ("--steps", "0"), "steps is 0"),
         ("def build(seed): return 3", ("--html", "/no/such/place.html"), "does not exist"),
         (
             "import torch\ndef build(seed):\n m = torch.nn.Linear(2, 2)\n return {'model': m, 'optimizer': "
-            "torch.optim.SGD(m.parameters(), 1), 'batches': [(torch.ones(3), 1)], 'loss': None}",
+            "torch.optim.SGD(m.parameters(), 1), 'batches': [(torch.ones(3), 1)], 'loss': print}",
             (), "float32 failed at step 1: RuntimeError",
         ),
         (
@@ -228,7 +248,7 @@ def test_the_command_line_on_a_users_own_file(
         ),
         (
             "import torch\ndef build(seed):\n m = torch.nn.Linear(2, 2)\n return {'model': m, 'optimizer': "
-            "torch.optim.SGD(m.parameters(), 1), 'batches': [], 'loss': None}",
+            "torch.optim.SGD(m.parameters(), 1), 'batches': [], 'loss': print}",
             (), "returned no batches",
         ),
     ],

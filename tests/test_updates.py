@@ -134,8 +134,11 @@ def check_prediction(f: hu.Format, weight: Fraction, gradient: Fraction, exact: 
         assert as_value(found.stall_value) == path[n]
     walked = hu.walk(weight, gradient, steps, f, gradient_format=chosen)
     assert as_value(walked.final) == path[-1]
-    unmoved = sum(a == b for a, b in zip(path, path[1:], strict=False)) if found.update.value else 0
-    assert walked.lost == unmoved
+    # Beyond the range nothing is lost any more: it is gone.
+    same = sum(a == b for a, b in zip(path, path[1:], strict=False) if isinstance(b, Fraction))
+    assert walked.lost == (same if found.update.value else 0)
+    assert walked.stall_step == (found.stall_step if (found.stall_step or 0) < steps else None)
+    assert str(walked.final) == str(found.at(steps))  # the sign of zero included
 
 
 @given(
@@ -180,6 +183,31 @@ def test_prediction_reaches_any_step_and_agrees_with_itself() -> None:
     for p, q in zip(far.progressions, far.progressions[1:], strict=False):
         assert far.at(q.first).value == q.start
         assert far.at(q.first - 1).value == p.start + (q.first - 1 - p.first) * p.increment
+
+
+@pytest.mark.parametrize(
+    ("weight", "gradient", "target", "gradient_format"),
+    [
+        ("400", "32", "float8_e4m3fn", None), ("60000", "900", "float16", None),
+        ("0", "-1/8", "float4_e2m1fn", "float32"), ("1", "-0.001", "bfloat16", None),
+        ("-0", "0", "float16", None), ("5", "1", "float6_e2m3fn", None),
+        ("1.125", "0.00041999", "float16", None),
+    ],
+)  # fmt: skip
+@pytest.mark.parametrize("strategy", ["nearest", "master", "kahan"])
+def test_the_exact_and_the_compiled_loop_count_the_same(
+    weight: str, gradient: str, target: str, gradient_format: str | None, strategy: str
+) -> None:
+    few, many = (
+        hu.walk(weight, gradient, n, target, strategy, gradient_format=gradient_format)
+        for n in (1000, 1001)
+    )
+    settled = few.stall_step is not None or not few.final.is_finite or few.updates == 0
+    if settled:
+        assert (few.stall_step, str(few.final).lstrip("-")) == (
+            many.stall_step, str(many.final).lstrip("-"),
+        )  # fmt: skip
+        assert many.lost - few.lost == (1 if few.stall_step is not None else 0)
 
 
 @given(
@@ -279,6 +307,8 @@ def test_bad_walks_are_refused(arguments: tuple, says: str) -> None:  # type: ig
     ("weight", "gradient", "steps", "says"),
     [
         (np.ones(3), np.ones(2), 5, "do not fit"), (np.ones(3), np.inf, 5, "inf or nan"),
+        (np.ones(3), "1/10", 5, "no array of real numbers"), (np.ones(3), 1j, 5, "real numbers"),
+        (np.array(["1"]), 1.0, 5, "real numbers"), (np.ones(3), 1e10, 5, "beyond float16"),
         (np.ones(3), np.ones((4, 3)), 5, "one a step"), (np.ones(3), 1.0, None, "steps is missing"),
     ],
 )  # fmt: skip
@@ -287,6 +317,21 @@ def test_bad_array_walks_are_refused(
 ) -> None:
     with pytest.raises(hu.HalfulpError, match=says):
         hu.walk(weight, gradient, steps, "float16")
+
+
+@pytest.mark.parametrize("strategy", ["kahan", "stochastic"])
+def test_long_walks_are_refused_where_they_do_not_settle(strategy: str) -> None:
+    for weight in (1, np.ones(3)):
+        with pytest.raises(hu.HalfulpError, match="too many to simulate"):
+            hu.walk(weight, 0.001, 10**12, "float32", strategy, seed=1)
+    assert hu.walk(1, 0, 10**12, "float16", strategy, seed=1).lost == 0
+    with pytest.raises(hu.HalfulpError, match="allowed are 0 to"):
+        hu.walk(1, 0, 10**5000, "float16", strategy, seed=1)
+
+
+def test_long_walks_that_settle_are_answered() -> None:
+    found = hu.walk(1, "0.1", 10**15, "float16")
+    assert (found.lost, found.stall_step) == (10**15 - 2197, 2197)
 
 
 def test_exact_walks_that_never_end_are_refused() -> None:

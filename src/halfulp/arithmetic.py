@@ -43,7 +43,10 @@ def operand(source: Any, within: str | Format | None = None) -> Operand:
     if isinstance(source, Operand):
         return source
     if not isinstance(source, str) or ":" not in source:
-        return _rounded(str(source), number(source), within)
+        given = number(source)
+        # Python refuses to write integers of more than 4300 digits; numbers write themselves.
+        large = isinstance(source, int) and source.bit_length() > 1000
+        return _rounded(str(given) if large else str(source), given, within)
     left, _, right = source.partition(":")
     if _starts_number(left):
         return _rounded(source, number(left), right)
@@ -82,12 +85,13 @@ def promoted(a: Format, b: Format) -> Format:
     'float32'
     """
     for candidate in (a, b, format("float32"), format("float64")):
-        if all(_holds(candidate, f) for f in (a, b)):
+        if all(holds(candidate, f) for f in (a, b)):
             return candidate
     raise HalfulpError(f"no standard format holds both {a} and {b}: name one with --in")
 
 
-def _holds(wide: Format, narrow: Format) -> bool:
+def holds(wide: Format, narrow: Format) -> bool:
+    """Whether every finite number of ``narrow`` is one of ``wide``."""
     return (
         wide.precision >= narrow.precision
         and wide.max >= narrow.max
@@ -162,10 +166,20 @@ def mul(
 def _calculate(
     operation: str, a: Any, b: Any, target: Any, rounding: str, overflow: str | None
 ) -> Any:
-    left, right = operand(a), operand(b)
+    left, right = operands(a, b, target)
     cast = meeting_cast(left, right, target, rounding, overflow)
     result = cast.number(EXACT[operation](left.number, right.number, rounding))
     return as_kind_of(a, result)
+
+
+def operands(a: Any, b: Any, within: str | Format | None) -> tuple[Operand, Operand]:
+    """Two operands; one that names no format is of ``within``, or else of the other's format."""
+    left, right = operand(a, within), operand(b, within)
+    if left.format is None and right.format is not None:
+        left = operand(a, right.format)
+    if right.format is None and left.format is not None:
+        right = operand(b, left.format)
+    return left, right
 
 
 def meeting_cast(

@@ -118,7 +118,7 @@ class Cast(Record):
     def detail(self, source: Number, *, noise: int = 0) -> Detail:
         """The cast of one number with everything the rule saw: what explanations are made of."""
         exact = abs(source.value) if source.is_finite else Fraction(0)
-        exponent, significand, width, sticky = _significand(exact, self.target.precision)
+        exponent, significand, width, sticky = _significand(exact, self.target)
         # An exact carrier has room for every shift: nothing is ever clamped.
         place = placement(self.target, width, self.target.bias, longest=1 << 30)
         field = exponent + self.target.bias
@@ -171,14 +171,13 @@ def _cast(target: Format, rounding: str, policy: Policy, random_bits: int) -> Ca
     return Cast(target, rounding, policy, random_bits)
 
 
-@lru_cache(maxsize=1024)
 def policy_of(target: Format, overflow: str | Policy | None) -> Policy:
     """A policy from what ``overflow=`` takes, made of fates that the format can express."""
     chosen = default_policy(target)
     if isinstance(overflow, Policy):
         chosen = overflow
     elif overflow is not None:
-        if overflow not in OVERFLOWS:
+        if not isinstance(overflow, str) or overflow not in OVERFLOWS:
             raise unknown("overflow", str(overflow), OVERFLOWS)
         finite, infinite = OVERFLOWS[overflow]
         if finite is Fate.INFINITY and not target.infinities:
@@ -368,13 +367,14 @@ def magnitude_code(container: Format, magnitude: Fraction) -> int:
     return significand.numerator + ((exponent + container.bias - 1) << container.fraction_bits)
 
 
-def _significand(exact: Fraction, precision: int) -> tuple[int, int, int, bool]:
+def _significand(exact: Fraction, target: Format) -> tuple[int, int, int, bool]:
     """Exponent, significand, its width, and whether a sticky last bit stands for an endless rest.
 
     All bits of a dyadic number; of others 64 beyond the precision, and the sticky bit.
     """
+    precision = target.precision
     if not exact:
-        return 0, 0, precision, False
+        return target.emin, 0, precision, False
     exponent = binade(exact)
     if exact.denominator & (exact.denominator - 1) == 0:
         width = max(precision, exact.numerator.bit_length())

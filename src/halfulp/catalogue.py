@@ -262,14 +262,21 @@ def binade(value: Fraction) -> int:
 
 
 def _check(f: Format) -> None:
-    # binary256 (IEEE 754 §3.6) is the largest interchange format anyone computes with.
-    if not (1 <= f.exponent_bits <= 19 and 0 <= f.fraction_bits <= 236):
+    # binary128 (IEEE 754 §3.6) and the widest P3109 format fit; beyond, decimals have no end.
+    if not (1 <= f.exponent_bits <= 16 and 0 <= f.fraction_bits <= 112):
         raise HalfulpError(
             f"format {f.name!r} has {f.exponent_bits} exponent and {f.fraction_bits} fraction "
-            "bits: allowed are 1 to 19 and 0 to 236"
+            "bits: allowed are 1 to 16 and 0 to 112"
         )
-    if abs(f.bias) > 1 << 20:
-        raise HalfulpError(f"format {f.name!r} has bias {f.bias}: allowed is up to ±2**20")
+    if abs(f.bias) > 1 << 16:
+        raise HalfulpError(f"format {f.name!r} has bias {f.bias}: allowed is up to ±65536")
+    if f.signed_zero and not f.signed:
+        raise HalfulpError(f"format {f.name!r} is unsigned, so it can have no −0")
+    if not f.zero and (f.signed or f.fraction_bits or f.subnormals):
+        raise HalfulpError(
+            f"format {f.name!r} has no zero: only unsigned formats of powers of two can do without "
+            "(ue8m0fn_nozero), and they have no subnormals"
+        )
     if f.nan is NanStyle.NEGATIVE_ZERO and (f.signed_zero or not f.signed):
         raise HalfulpError(
             f"format {f.name!r} keeps NaN in the code of −0, so it must be signed and have no −0"
@@ -338,9 +345,13 @@ def formats() -> tuple[Format, ...]:
 def p3109_formats(width: int) -> Iterator[Format]:
     """Every IEEE P3109 format of one width (3 to 16 bits).
 
+    Raises HalfulpError for another width.
+
     >>> len(list(p3109_formats(8)))
     30
     """
+    if not isinstance(width, int) or not 3 <= width <= 16:
+        raise HalfulpError(f"P3109 has no formats of {width!r} bits: allowed are 3 to 16")
     for signedness in "su":
         # A signed format needs a bit for its sign, so its precision ends one short of the width.
         for precision in range(1, width + (signedness == "u")):
@@ -381,6 +392,7 @@ _WORDS: dict[str, tuple[str, bool | NanStyle]] = {
     "nannegzero": ("nan", NanStyle.NEGATIVE_ZERO),
     "nonan": ("nan", NanStyle.NONE),
     "nosub": ("subnormals", False),
+    "nozero": ("zero", False),
     "nonegzero": ("signed_zero", False),
 }
 
@@ -398,7 +410,7 @@ def format(
     A custom is ``e<exponent bits>m<fraction bits>``, optionally with ``b<bias>``, ``u`` in front
     (unsigned) and a suffix: ``fn`` (finite, NaN all ones), ``fnuz`` (finite, NaN in place of −0),
     ``f`` (finite, no NaN), or the words ``_noinf _inf _nanones _nannegzero _nonan _nosub
-    _nonegzero``. The keyword options say the same, and go into the name.
+    _nonegzero _nozero``. The keyword options say the same, and go into the name.
 
     Raises HalfulpError for an unknown name (the nearest ones are named) or impossible parameters.
 
@@ -413,6 +425,9 @@ def format(
         "infinities": infinities, "nan": style, "subnormals": subnormals,
         "signed_zero": signed_zero,
     }  # fmt: skip
+    for name, value in asked.items():
+        if name != "nan" and not isinstance(value, bool | None):
+            raise HalfulpError(f"{name} is {value!r}: give True or False")
     changes = {k: v for k, v in asked.items() if v is not None and v != getattr(found, k)}
     if style is NanStyle.NEGATIVE_ZERO:
         changes.setdefault("signed_zero", False)
@@ -445,6 +460,8 @@ def _custom(name: str, match: re.Match[str]) -> Format:
             raise unknown(f"word in format {name!r}:", word, _WORDS)
         key, value = _WORDS[word]
         options[key] = value
+    if "zero" in options:
+        options["subnormals"] = False
     signed_zero = not unsigned and options["nan"] is not NanStyle.NEGATIVE_ZERO
     options["signed_zero"] = signed_zero and bool(options.get("signed_zero", True))
     # ml_dtypes gives fnuz formats one more on the bias: the NaN leaves them the top binade.
@@ -467,7 +484,9 @@ def _renamed(f: Format) -> Format:
     if suffix is None:
         words.append("inf" if f.infinities else "noinf")
         words += [w for w, (key, style) in _WORDS.items() if key == "nan" and style == f.nan]
-    if not f.subnormals:
+    if not f.zero:
+        words.append("nozero")
+    elif not f.subnormals:
         words.append("nosub")
     if f.signed and not f.signed_zero and f.nan is not NanStyle.NEGATIVE_ZERO:
         words.append("nonegzero")

@@ -137,7 +137,7 @@ def _is_array(x: Any) -> bool:
 def _array(x: Any) -> Any:
     import numpy
 
-    return numpy.asarray(x)
+    return numpy.asanyarray(x)
 
 
 def _unwrapped(x: Any, result: Any) -> Any:

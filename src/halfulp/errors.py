@@ -5,7 +5,9 @@ Every message says what was asked, what was found, and what is allowed or what t
 
 from __future__ import annotations
 
-from collections.abc import Iterable
+from collections.abc import Collection
+
+LONGEST = 360  # characters of a message
 
 
 class HalfulpError(ValueError):
@@ -16,23 +18,30 @@ class HalfulpError(ValueError):
     halfulp.errors.HalfulpError: unknown format 'floot16': did you mean float16 or float32?
     """
 
+    def __init__(self, message: str) -> None:
+        # What was asked is repeated in the sentence, and may be of any length.
+        super().__init__(message if len(message) < LONGEST else _shortened(message))
 
-def listed(names: Iterable[str]) -> str:
+
+def _shortened(message: str) -> str:
+    return f"{message[: LONGEST // 2]} … {message[-LONGEST // 3 :]}"
+
+
+def listed(names: Collection[str]) -> str:
     """``a, b or c``, as a sentence lists what is allowed."""
-    *head, last = names
+    *head, last = names or ["nothing"]
     return f"{', '.join(head)} or {last}" if head else last
 
 
-def unknown(kind: str, asked: str, known: Iterable[str]) -> HalfulpError:
+def unknown(kind: str, asked: str, known: Collection[str]) -> HalfulpError:
     """An unknown name, with the nearest known ones, or all of them where none is near."""
     # difflib takes milliseconds to import and is needed for mistakes only.
     from difflib import get_close_matches
 
-    names = list(known)
-    near = get_close_matches(asked.lower(), names, n=3, cutoff=0.5)
+    near = get_close_matches(asked.lower()[:80], known, n=3, cutoff=0.5)
     if near:
         return HalfulpError(f"unknown {kind} {asked!r}: did you mean {listed(near)}?")
-    return HalfulpError(f"unknown {kind} {asked!r}: known are {listed(names)}")
+    return HalfulpError(f"unknown {kind} {asked!r}: known are {listed(known)}")
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> HalfulpError:

@@ -9,17 +9,19 @@ from __future__ import annotations
 import math
 import re
 from dataclasses import dataclass
+from decimal import Decimal
 from fractions import Fraction
 from numbers import Rational
 from typing import Any
 
-from halfulp.catalogue import Format, power_of_two
+from halfulp.catalogue import Format, format, power_of_two
 from halfulp.errors import HalfulpError
 from halfulp.records import Record, decimal_string
 
 # Every float64 is exact in far fewer digits; what is longer is a slip or an attack.
 LARGEST_EXPONENT = 20_000
 LONGEST_TEXT = 20_000
+MOST_DIGITS = 100_000
 
 _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 
@@ -84,6 +86,8 @@ def number(source: Any) -> Number:
         return source
     if isinstance(source, str):
         return _parse(source)
+    if isinstance(source, Decimal):
+        return _parse(str(source))  # its own arithmetic may take for ever on a large exponent
     if isinstance(source, Rational):
         return finite(Fraction(int(source.numerator), int(source.denominator)))
     try:
@@ -91,7 +95,7 @@ def number(source: Any) -> Number:
         if value != value or value - value != 0:
             special = "nan" if value != value else "inf"
             return Number(negative=math.copysign(1.0, value) < 0, special=special)
-        # Decimals, longdoubles and ints of array libraries know their exact ratio.
+        # Long doubles and scalars of array libraries know their exact ratio.
         exact = (
             Fraction(*source.as_integer_ratio()) if hasattr(source, "as_integer_ratio") else value
         )
@@ -124,6 +128,8 @@ def _parse(text: str) -> Number:
 def _magnitude(body: str) -> Fraction | None:
     if "/" in body:
         over, _, under = body.partition("/")
+        if "/" in under:
+            return None
         numerator, denominator = _magnitude(over), _magnitude(under)
         if numerator is None or denominator is None:
             return None
@@ -167,7 +173,7 @@ def _read_digits(text: str, base: int) -> Fraction | None:
 
 
 def _exponent(text: str, body: str) -> int:
-    if len(text) > 6 or abs(int(text)) > LARGEST_EXPONENT:
+    if len(text.lstrip("+-0")) > 6 or abs(int(text)) > LARGEST_EXPONENT:
         shown = body if len(body) <= 40 else body[:37] + "..."
         raise HalfulpError(f"{shown!r} has an exponent beyond ±{LARGEST_EXPONENT}")
     return int(text)
@@ -227,6 +233,8 @@ def digits(source: Any, base: int = 10, *, limit: int = 10_000) -> Digits:
     ('0.0(0011)', '0.11', '0.(142857)')
     """
     _check_base(base)
+    if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MOST_DIGITS:
+        raise HalfulpError(f"limit is {limit!r}: allowed are 0 to {MOST_DIGITS} digits")
     given = number(source)
     if not given.is_finite:
         raise HalfulpError(f"{given} has no digits: give a finite number")
@@ -264,27 +272,27 @@ def from_digits(text: str, base: int = 10) -> Fraction:
     Fraction(1, 10)
     """
     _check_base(base)
+    text = str(text)
     if len(text) > LONGEST_TEXT:
         raise HalfulpError(f"{len(text)} digits are too many: at most {LONGEST_TEXT} are read")
-    match = re.fullmatch(r"([+-]?)([0-9a-z]*)\.?([0-9a-z]*)(?:\(([0-9a-z]+)\))?", _plain(text))
-    if not match or not (match[2] or match[3] or match[4]) or ("(" in text and "." not in text):
+    plain = text.strip().lower().replace("_", "").replace("−", "-")
+    body = plain[1:] if plain[:1] in ("-", "+") else plain
+    whole, point, rest = body.partition(".")
+    head, opened, cycle = rest.partition("(")
+    closed = not opened or (cycle.endswith(")") and len(cycle) > 1)
+    if not closed or not (whole or head or cycle):
         raise HalfulpError(f"{text!r} is no number in base {base}: write digits like 1.01 or 0.(3)")
-    sign, whole, head, cycle = match[1], match[2] or "0", match[3], match[4]
-    value = _strict_digits(whole + "." + head, base)
-    if cycle:
-        period = _strict_digits(cycle, base) / (base ** len(cycle) - 1)
+    value = _strict_digits((whole or "0") + point + head, base)
+    if opened:
+        period = _strict_digits(cycle[:-1], base) / (base ** (len(cycle) - 1) - 1)
         value += period / Fraction(base) ** len(head)
-    return -value if sign == "-" else value
-
-
-def _plain(text: str) -> str:
-    return text.strip().lower().replace("_", "").replace("−", "-")
+    return -value if plain.startswith("-") else value
 
 
 def _strict_digits(text: str, base: int) -> Fraction:
     value = _read_digits(text, base)
     if value is None:
-        wrong = next(d for d in text if d != "." and d not in _DIGITS[:base])
+        wrong = next((d for d in text.replace(".", "") if d not in _DIGITS[:base]), "")
         raise HalfulpError(
             f"{wrong!r} is no digit of base {base}: its digits are 0 to {_DIGITS[base - 1]}"
         )
@@ -292,27 +300,33 @@ def _strict_digits(text: str, base: int) -> Fraction:
 
 
 def _check_base(base: int) -> None:
-    if not 2 <= base <= 36:
-        raise HalfulpError(f"base {base} is not supported: allowed are 2 to 36")
+    if isinstance(base, bool) or not isinstance(base, int) or not 2 <= base <= 36:
+        raise HalfulpError(f"base {base!r} is not supported: allowed are 2 to 36")
 
 
 # Where a number stands among a format's numbers.
 
 
-def neighbours(value: Fraction, target: Format) -> tuple[Fraction | None, Fraction | None]:
+def neighbours(value: Any, target: str | Format) -> tuple[Fraction | None, Fraction | None]:
     """The nearest numbers of a format below and above ``value``, not itself; None beyond range.
 
-    >>> from halfulp.catalogue import format
-    >>> neighbours(Fraction(1), format("float16"))
+    Raises HalfulpError for what is no finite number or no format.
+
+    >>> neighbours(1, "float16")
     (Fraction(2047, 2048), Fraction(1025, 1024))
     """
-    return _next_below(value, target), _next_above(value, target)
+    given, found = number(value), format(target)
+    if not given.is_finite:
+        raise HalfulpError(f"{given} has no neighbours: give a finite number")
+    return _next_below(given.value, found), _next_above(given.value, found)
 
 
 def _next_above(value: Fraction, target: Format) -> Fraction | None:
-    if value < 0:
+    if value < 0 and target.signed:
         mirrored = _next_below(-value, target)
         return None if mirrored is None else -mirrored
+    if value < 0:
+        return Fraction(0) if target.zero else target.least_positive
     if value < target.least_positive:
         return target.least_positive
     if value >= target.max:

@@ -17,6 +17,7 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
+from halfulp.arithmetic import exact_sum
 from halfulp.casting import Cast, Placement, cast_to, code_number, convert, placement
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError
@@ -74,14 +75,24 @@ class Prediction(Record):
         >>> str(walk_up.at(10**15)), walk_up.stall_step
         ('4', 2048)
         """
-        if step < 0:
-            raise HalfulpError(f"step is {step}: steps count from 0")
+        if step is None:
+            raise HalfulpError("step is missing: give a whole number")
+        check_steps(step)
         if self.overflow_step is not None and step >= self.overflow_step:
             assert self.overflow_value is not None, "set together with its step"
             return self.overflow_value
         firsts = [p.first for p in self.progressions]
         current = self.progressions[bisect_right(firsts, step) - 1]
-        return finite(current.start + (step - current.first) * current.increment)
+        value = current.start + (step - current.first) * current.increment
+        return finite(value, not value and self._is_negative_zero(step))
+
+    def _is_negative_zero(self, step: int) -> bool:
+        """The sign of a zero: that of the sum that was rounded to it."""
+        if step == 0 or not self.update.value:
+            both = self.stored_weight.negative and (step == 0 or self.update.negative)
+            return both and self.format.signed_zero
+        total = exact_sum(self.at(step - 1), self.update)
+        return total.negative and self.format.signed_zero
 
 
 def predict(

@@ -8,7 +8,6 @@ checked against the program or the document it names.
 from __future__ import annotations
 
 from dataclasses import dataclass, replace
-from typing import Any
 
 from halfulp.casting import OVERFLOWS, Cast, Fate, Policy, cast_to, default_policy
 from halfulp.catalogue import Format, format
@@ -57,16 +56,17 @@ PROFILES: dict[str, Profile] = {
 
 
 def profiled_cast(
-    target: str | Format, rounding: str, overflow: str | None, random_bits: int = 32
+    target: str | Format, rounding: str, overflow: str | Policy | None, random_bits: int = 32
 ) -> Cast:
     """A cast whose ``overflow`` may be a policy or the name of a profile.
 
     >>> profiled_cast("float8_e4m3fn", "nearest_even", "torch").number(1e6).value
     Fraction(448, 1)
     """
-    policy: Any = overflow
-    if overflow in PROFILES:
-        policy = PROFILES[overflow].policy(format(target))
-    elif overflow is not None and overflow not in OVERFLOWS:
+    if overflow is None or isinstance(overflow, Policy):
+        return cast_to(target, rounding, overflow, random_bits)
+    if not isinstance(overflow, str) or overflow not in (*OVERFLOWS, *PROFILES):
         raise unknown("overflow or profile", str(overflow), [*OVERFLOWS, *PROFILES])
+    profile = PROFILES.get(overflow)
+    policy = profile.policy(format(target)) if profile else overflow
     return cast_to(target, rounding, policy, random_bits)

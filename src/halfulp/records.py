@@ -66,9 +66,7 @@ class Record:
 
         if not self.renderer:
             return f"<pre>{escape(str(self))}</pre>"
-        from halfulp.explanations.page import STYLE_SHEET
-
-        return f"<style>{STYLE_SHEET}</style>{self.page().html()}"
+        return str(self.page().notebook())
 
 
 def plain(value: Any) -> Any:
@@ -109,7 +107,9 @@ def decimal_string(value: Fraction) -> str:
     while rest % 5 == 0:
         rest, fives = rest // 5, fives + 1
     if rest != 1:
-        return f"{value.numerator}/{value.denominator}"
+        sign = "-" if value < 0 else ""
+        whole = _big_int_string(abs(value.numerator))
+        return f"{sign}{whole}/{_big_int_string(value.denominator)}"
     places = max(twos, fives)
     digits = _big_int_string(abs(value.numerator) * 10**places // value.denominator)
     sign = "-" if value < 0 else ""

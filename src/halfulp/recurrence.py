@@ -12,6 +12,9 @@ from halfulp.errors import HalfulpError
 from halfulp.exact import Number
 from halfulp.records import Record
 
+# What counters of 64 bits hold with room to spare.
+MOST_STEPS = 10**18
+
 
 @dataclass(frozen=True)
 class Update(Record):
@@ -87,5 +90,6 @@ def check_steps(steps: int | None) -> None:
     """Steps are counted: whole, and not negative."""
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
         raise HalfulpError(f"steps is {steps!r}: give a whole number")
-    if steps is not None and steps < 0:
-        raise HalfulpError(f"steps is {steps}: give 0 or more")
+    if steps is not None and not 0 <= steps <= MOST_STEPS:
+        shown = steps if abs(steps) <= MOST_STEPS**2 else "far more"
+        raise HalfulpError(f"steps is {shown}: allowed are 0 to {MOST_STEPS}")

@@ -62,9 +62,10 @@ class ErrorBudget(Record):
 class Walk(Record):
     """One weight under one strategy.
 
-    ``lost`` counts nonzero updates that left no trace in the state; ``stall_step`` is how many
-    updates were applied before none could change it any more (None: it still moves, or chance
-    decides). For ``master`` the state is the float32 weight and ``stored`` its copy in the format.
+    ``lost`` counts nonzero updates that left no trace in a finite state; ``stall_step`` is how many
+    updates were applied before none could change it any more (None: it still moves, it has left
+    the range, or chance decides). For ``master`` the state is the float32 weight and ``stored`` its
+    copy in the format.
     """
 
     name: str
@@ -249,13 +250,14 @@ class _Walker:
         updates = repeat(self.update, self.steps) if self.each is None else self.each
         for n, update in enumerate(updates, start=1):
             after = step(state, update.added, n - 1)
-            unmoved, zero = after == state, not update.added.value
-            lost += unmoved and not zero
+            unmoved, zero = _same(after, state), not update.added.value
+            is_lost = unmoved and not zero and after[0].is_finite
+            lost += is_lost
             state = after
             if n in wanted:
                 path.append((n, state[0]))
             if unmoved and self.each is None and (zero or self.strategy != "stochastic"):
-                stall, lost = (None, 0) if zero else (n - 1, lost + self.steps - n)
+                stall, lost = (n - 1, lost + self.steps - n) if is_lost else (None, lost)
                 path += [(m, state[0]) for m in recorded_steps(self.steps) if m > n]
                 break
             if n == MOST_EXACT_STEPS and n < self.steps:
@@ -273,6 +275,15 @@ class _Walker:
 
 
 State = tuple[Number, Number]  # the weight, and what Kahan's strategy carries over
+
+
+def _same(a: State, b: State) -> bool:
+    """Whether two states are the same numbers, NaN and both zeros included."""
+    return all(
+        (x.value, x.special) == (y.value, y.special)
+        and (x.special != "inf" or x.negative == y.negative)
+        for x, y in zip(a, b, strict=True)
+    )
 
 
 def _plain_step(walker: _Walker) -> Any:

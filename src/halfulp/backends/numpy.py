@@ -31,7 +31,7 @@ PIECE = 1 << 16
 BLOCK = 1 << 15
 
 _NATIVE = {np.dtype(np.float32): format("float32"), np.dtype(np.float64): format("float64")}
-_DTYPES = {f.name for f in formats()}
+FLOAT_DTYPES = {f.name for f in formats()}
 
 
 def cast_array(x: Array, cast: Cast, *, seed: int = 0, out: Array | None = None) -> Array:
@@ -76,7 +76,7 @@ def decode_array(codes: Array, source: Format, dtype: str = "float32") -> Array:
     if codes.dtype.kind not in "iu":
         raise HalfulpError(f"codes are integers, not {codes.dtype}: use encode to make them")
     _check_codes(codes, source)
-    return np.asarray(_decode(codes.astype(np.int64), source).astype(result))
+    return np.asarray(_decode(codes.astype(np.uint64), source).astype(result))
 
 
 def _check_codes(codes: Array, source: Format) -> None:
@@ -92,15 +92,18 @@ def _check_codes(codes: Array, source: Format) -> None:
 
 def _decode(codes: Array, source: Format) -> Array:
     """The straight line of catalogue.py, backwards, in float64."""
-    magnitude = codes & ((1 << source.magnitude_bits) - 1)
-    negative = (codes & source.sign_bit) != 0
+    magnitude = (codes & np.uint64((1 << source.magnitude_bits) - 1)).astype(np.int64)
+    negative = source.signed & ((codes >> np.uint64(source.magnitude_bits)) & np.uint64(1)).astype(
+        bool
+    )
     field = magnitude >> source.fraction_bits
     significand = magnitude - (field << source.fraction_bits)
     normal = field >= source.least_field
     significand += normal * (1 << source.fraction_bits)
     significand *= normal | source.subnormals
     exponent = np.maximum(field, source.least_field) - (source.bias + source.fraction_bits)
-    values = np.ldexp(significand.astype(np.float64), exponent)
+    with np.errstate(over="ignore"):  # in the codes of infinity and NaN, replaced below
+        values = np.ldexp(significand.astype(np.float64), exponent)
     special = np.inf if source.infinities else np.nan
     values = np.where(magnitude > source.max_code, special, values)
     values = np.where(magnitude > source.max_code + source.infinities, np.nan, values)
@@ -108,7 +111,7 @@ def _decode(codes: Array, source: Format) -> Array:
     if source.signed and not source.signed_zero:
         values = np.where(values == 0, 0.0, values)
     if source.nan is NanStyle.NEGATIVE_ZERO:
-        values = np.where(codes == source.sign_bit, np.nan, values)
+        values = np.where(negative & (magnitude == 0), np.nan, values)
     return values
 
 
@@ -116,7 +119,9 @@ def _decode(codes: Array, source: Format) -> Array:
 
 
 def _check_dtype(x: Array) -> None:
-    if x.dtype.name not in _DTYPES:
+    if isinstance(x, np.ma.MaskedArray):
+        raise HalfulpError("a masked array would lose its mask: cast x.filled(0) or x.data")
+    if x.dtype.name not in FLOAT_DTYPES:
         raise HalfulpError(
             f"an array of dtype {x.dtype} cannot be cast: give floats, such as "
             "x.astype('float64'), or Python numbers"
@@ -128,7 +133,7 @@ def _float_dtype(name: str) -> np.dtype[Any]:
         dtype = np.dtype(name)
     except TypeError:
         dtype = np.dtype(object)
-    if dtype.name not in _DTYPES:
+    if dtype.name not in FLOAT_DTYPES:
         raise HalfulpError(f"dtype {name!r} is no float dtype: try 'float32' or 'float64'")
     return dtype
 
@@ -221,7 +226,7 @@ def _run_doubled(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) ->
     widened = x.astype(np.float64)
     if codes:
         return _run_native(widened, out, cast, seed, codes=True)
-    with np.errstate(over="ignore"):
+    with np.errstate(over="ignore", invalid="ignore"):
         out[...] = _run_native(widened, widened, cast, seed, codes=False)
     return out
 

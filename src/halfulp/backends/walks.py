@@ -17,7 +17,7 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from halfulp.backends.kernels import FLOAT64, cast_one, compiled, plan
-from halfulp.backends.numpy import cast_array
+from halfulp.backends.numpy import FLOAT_DTYPES, cast_array
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError, too_many_steps
@@ -73,7 +73,7 @@ def walk_array(
         raise HalfulpError(
             f"arrays cannot walk in {state_format}: its sums do not fit float64; walk one weight"
         )
-    w = _in_format(np.asarray(weight), state_format)
+    w = _in_format(_floats(weight, "weights"), state_format)
     held = None if strategy == "exact" else gradient_format
     g, steps, constant = _gradients(gradient, w.shape, steps, learning_rate, held)
     if strategy == "exact":
@@ -108,7 +108,7 @@ def _gradients(
     gradient_format: Format | None,
 ) -> tuple[Array, int, bool]:  # fmt: skip
     """Updates as (steps or 1, weights or 1), how many steps, and whether they are all the same."""
-    g = np.asarray(gradient, dtype=np.float64)
+    g = _floats(gradient, "gradients")
     constant = g.ndim == 0 or g.shape == shape
     if not constant and (g.ndim != len(shape) + 1 or not _broadcasts(g.shape[1:], shape)):
         raise HalfulpError(
@@ -126,10 +126,25 @@ def _gradients(
         g = np.broadcast_to(g, (rows, *shape))
     flat = _in_format(g.reshape(rows, -1), gradient_format)
     if learning_rate is not None:
-        rate = cast_to(gradient_format).number(learning_rate) if gradient_format else None
-        factor = float(learning_rate) if rate is None else rate.to_float()
-        flat = _in_format(flat * factor, gradient_format)
+        rate = number(learning_rate)
+        rate = cast_to(gradient_format).number(rate) if gradient_format else rate
+        if not rate.is_finite:
+            raise HalfulpError(f"the learning rate is {rate}: a walk needs finite numbers")
+        flat = _in_format(flat * rate.to_float(), gradient_format)
+    if not np.isfinite(flat).all():
+        raise HalfulpError(f"an update is beyond {gradient_format}: choose another gradient_format")
     return flat, rows if steps is None else steps, constant
+
+
+def _floats(values: Any, name: str) -> Array:
+    """Real numbers as float64, or an error."""
+    try:
+        array = np.asarray(values)
+        if array.dtype.kind in "iuf" or array.dtype.name in FLOAT_DTYPES:
+            return array.astype(np.float64)
+    except ValueError:  # a ragged list
+        pass
+    raise HalfulpError(f"the {name} are no array of real numbers: give floats")
 
 
 def _broadcasts(inner: tuple[int, ...], shape: tuple[int, ...]) -> bool:
@@ -173,6 +188,12 @@ def odd_sum(a, b):
     return np.int64(bits + nudge * (2 * outward - 1)).view(np.float64)
 
 
+@register_jitable
+def same(a, b):
+    """The same number, NaN included."""
+    return (a == b) | ((a != a) & (b != b))
+
+
 @cache
 def _walk_kernel(kahan: bool, rounding_name: str) -> Any:
     cast_pattern = cast_one(FLOAT64, rounding_name, False, False)
@@ -210,8 +231,8 @@ def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, plan):
                 update = g[row, i if g.shape[1] > 1 else 0]
                 before, had = w[i], carried[i - start]
                 after, left = one(before, had, update, plan, i, step)
-                unmoved = (after == before) & (left == had)
-                is_lost = unmoved & (update != 0)
+                unmoved = same(after, before) & same(left, had)
+                is_lost = unmoved & (update != 0) & (np.abs(after) < np.inf)
                 w[i], carried[i - start] = after, left
                 lost[i] += is_lost
                 still += unmoved
@@ -222,9 +243,9 @@ def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, plan):
             if settles and still == end - start:  # nothing in this block can ever move again
                 for i in range(start, end):
                     nonzero = g[0, i if g.shape[1] > 1 else 0] != 0
-                    lost[i] += (steps - step - 1) * nonzero
+                    lost[i] += (steps - step - 1) * (nonzero & (np.abs(w[i]) < np.inf))
                 break
-        unsettled += end - start - still
+        unsettled += end - start - (still if settles else 0)
         for rest in range(mark, marks.size):
             path[rest, start:end] = w[start:end]
     return unsettled

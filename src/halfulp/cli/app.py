@@ -6,8 +6,10 @@ A command's module is imported only when it is the one asked for (or for ``--hel
 
 from __future__ import annotations
 
+import os
 import sys
 from importlib import import_module
+from io import TextIOWrapper
 from typing import Any
 
 import click
@@ -52,6 +54,9 @@ def halfulp() -> None:
 
 def main() -> None:
     """Run the command line and exit: 0 done, 1 a check failed, 2 wrong use or bad input."""
+    for stream in (sys.stdout, sys.stderr):
+        if isinstance(stream, TextIOWrapper):
+            stream.reconfigure(errors="replace")  # a terminal without → gets ? instead of nothing
     sys.exit(run(sys.argv[1:]))
 
 
@@ -61,7 +66,7 @@ def run(arguments: list[str]) -> int:
         status: Any = halfulp.main(
             arguments or ["--help"], prog_name="halfulp", standalone_mode=False
         )
-        sys.stdout.flush()
+        print(end="", flush=True)
         return status if isinstance(status, int) else 0
     except HalfulpError as error:
         return _fail(str(error))
@@ -70,9 +75,16 @@ def run(arguments: list[str]) -> int:
     except (KeyboardInterrupt, click.Abort):
         return _fail("interrupted")
     except BrokenPipeError:
-        # The reader has closed the pipe; flushing it again at exit would only complain.
-        sys.stdout = None
+        _abandon_output()
         return 0
+    except OSError as error:
+        _abandon_output()
+        return _fail(f"cannot write the output: {error.strerror or error}")
+
+
+def _abandon_output() -> None:
+    """What is left in the buffer has nowhere to go; Python's flush at exit would complain."""
+    os.dup2(os.open(os.devnull, os.O_WRONLY), 1)
 
 
 def _sentence(error: click.ClickException) -> str:

@@ -31,6 +31,7 @@ def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
     from halfulp.training.experiment import find_build
 
     check_html(html)
+    training.check_run(seed, steps)
     told: list[Section] = []
     for part in story.numbers():
         told.append(part)

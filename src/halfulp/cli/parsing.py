@@ -6,7 +6,7 @@ import re
 
 import click
 
-_NEGATIVE = re.compile(r"-(\d|\.\d|inf\b|nan\b)", re.IGNORECASE)
+_NEGATIVE = re.compile(r"-(\d|\.\d|inf(inity)?\b|nan\b|∞)", re.IGNORECASE)
 MINUS = "−"  # the number parser reads it as a hyphen; the option parser does not
 
 

@@ -7,6 +7,7 @@ import click
 from halfulp.cli import parsing
 from halfulp.cli.output import check_html, emit
 from halfulp.cli.progress import working
+from halfulp.errors import HalfulpError
 from halfulp.updates import STRATEGIES, walk_all
 
 LONG = 100_000  # steps that may take over a second
@@ -42,10 +43,13 @@ def walk(
 
     The gradient is added as it is: negate it, or the learning rate, to descend.
     """
+    chosen = parsing.names(strategies)
+    if not chosen:
+        raise HalfulpError(f"no strategy to walk: choose from {', '.join(STRATEGIES)}")
     check_html(html)
     with working("walking …", steps > LONG):
         result = walk_all(
-            weight, gradient, steps, target, parsing.names(strategies),
+            weight, gradient, steps, target, chosen,
             learning_rate=learning_rate, gradient_format=gradient_format, seed=seed,
         )  # fmt: skip
     emit(result, as_json, html, f"{weight} + {steps} × {gradient} in {target}")

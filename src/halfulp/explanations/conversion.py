@@ -34,6 +34,9 @@ class Reason(StrEnum):
     UNDERFLOW = "underflow"
     INFINITY = "infinity"
     NAN = "nan"
+    LEAST = "least"  # below the least number of a format without zero
+    CUT_TO_ZERO = "cut_to_zero"  # below the least number, by a directed rounding
+    STAYS_IN_RANGE = "stays_in_range"  # beyond the largest number, by a directed rounding
     NO_PLACE = "no_place"  # zero or a negative number in a format without
 
 
@@ -108,7 +111,7 @@ def explain(
     as ``float16:0x3c7c``. Raises HalfulpError for what is none, unknown formats, roundings and
     overflows, and an empty chain.
     """
-    last = [to] if isinstance(to, (str, Format)) else list(to or ())
+    last: list[Any] = list(to) if isinstance(to, (list, tuple)) else [] if to is None else [to]
     chain = [profiled_cast(f, rounding, overflow) for f in [*via, *last]]
     if not chain:
         raise HalfulpError("nothing to convert to: name a format, such as --to float16")
@@ -221,24 +224,27 @@ def _first_exponent(detail: Detail) -> int:
     return int(last) + max(kept.bit_length(), 1) - 1
 
 
-_DIRECTED = {"toward_zero": Reason.TOWARD_ZERO, "to_odd": Reason.ODD}
-
-
 def _reason(cast: Cast, detail: Detail, value: Number) -> Reason:
     source, rule = detail.source, detail.step.rule
     if source.is_nan:
         return Reason.NAN
     if not source.is_finite:
         return Reason.INFINITY
-    if detail.overflow:
-        return Reason.OVERFLOW
-    if not value.is_finite or (source.value and not value.value and not cast.target.signed):
+    nearest = cast.rounding.startswith("nearest")
+    if source.negative and source.value and not cast.target.signed:
         return Reason.NO_PLACE
+    if detail.overflow:
+        inside = value.is_finite and not cast.overflows_away(source.negative)
+        return Reason.STAYS_IN_RANGE if inside else Reason.OVERFLOW
+    if not value.is_finite:
+        return Reason.NO_PLACE
+    if source.value and not rule.rounded and not cast.target.zero:
+        return Reason.LEAST
     if not rule.dropped or detail.step.shift <= 0:
         return Reason.EXACT if value.value == source.value else Reason.NO_PLACE
     if not value.value:
-        return Reason.UNDERFLOW
-    if not cast.rounding.startswith("nearest"):
+        return Reason.UNDERFLOW if nearest else Reason.CUT_TO_ZERO
+    if not nearest:
         away = Reason.AWAY if rule.up else Reason.TOWARD_ZERO
         return Reason.ODD if cast.rounding == "to_odd" else away
     if not rule.tie:

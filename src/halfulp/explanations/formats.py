@@ -72,23 +72,26 @@ class FormatSheet(Record):
     nan_codes: int
     overflow: str  # what a value beyond the range becomes by default
     landmarks: tuple[Landmark, ...]
-    smallest_moving_update: Fraction  # for a weight of 1.0: more than half an ulp
+    lost_at_one: Fraction | None  # updates of a weight of 1.0 up to this are lost, or just below it
+    tie_is_lost: bool  # whether exactly that is lost too: 1.0 has an even code
     parameters: dict[str, object]
 
     @staticmethod
     def of(f: Format) -> FormatSheet:
         """The sheet of a format."""
-        magnitudes = f.max_code + int(not f.zero)
+        has_one = f.emin <= 0 and f.bias << f.fraction_bits <= f.max_code
+        magnitudes = f.max_code - f.least_code + 1
         return FormatSheet(
             format=f, width=f.width, precision=f.precision, emin=f.emin, emax=f.emax,
             codes=f.codes, finite_numbers=(magnitudes << int(f.signed)) + int(f.zero),
             nan_codes=f.nan_codes, overflow=default_policy(f).overflow.value,
-            landmarks=_landmarks(f), smallest_moving_update=f.ulp(1) / 2, parameters=f.to_dict(),
+            landmarks=_landmarks(f), lost_at_one=f.ulp(1) / 2 if has_one else None,
+            tie_is_lost=(f.bias << f.fraction_bits) % 2 == 0, parameters=f.to_dict(),
         )  # fmt: skip
 
 
 def _landmarks(f: Format) -> tuple[Landmark, ...]:
-    one = (f.bias) << f.fraction_bits
+    one = max(f.bias, 0) << f.fraction_bits
     rows = [
         ("least positive", f.least_code, finite(f.least_positive)),
         ("least normal", f.least_field << f.fraction_bits, finite(f.least_normal)),
@@ -96,7 +99,7 @@ def _landmarks(f: Format) -> tuple[Landmark, ...]:
         ("next after one", one + 1, finite(1 + f.epsilon)),
         ("largest", f.max_code, finite(f.max)),
     ]
-    if not f.emin <= 0 <= f.emax:
+    if f.emin > 0:
         rows = [row for row in rows if "one" not in row[0]]
     found = [Landmark(name, f.hex(code), value) for name, code, value in rows if code <= f.max_code]
     if f.infinity_code is not None:

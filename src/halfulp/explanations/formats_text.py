@@ -37,10 +37,12 @@ def sheet_page(s: FormatSheet) -> Page:
     out.labelled("ulp of 1", f"{_power(f.ulp(1))} = {shown(f.ulp(1))}")
     out.labelled("codes", f"{s.codes}: {s.finite_numbers} different numbers, {s.nan_codes} NaN")
     out.labelled("overflow", f"becomes {s.overflow} unless the cast says otherwise")
-    out.labelled(
-        "lost", f"at weight 1.0 an update up to {shown(s.smallest_moving_update)} "
-        "(half an ulp, the tie included) is swallowed"
-    )  # fmt: skip
+    if s.lost_at_one is not None:
+        tie = "the tie included" if s.tie_is_lost else "the tie moves it"
+        out.labelled(
+            "lost",
+            f"at weight 1.0 an update up to {shown(s.lost_at_one)} (half an ulp, {tie}) is lost",
+        )
     out.blank()
     out.table(["number", "code", "bits", "value"], [_landmark(s, m) for m in s.landmarks])
     return out
@@ -49,7 +51,8 @@ def sheet_page(s: FormatSheet) -> Page:
 def _landmark(s: FormatSheet, m: Landmark) -> list[str]:
     f = s.format
     bits = " ".join(part for part in f.fields(int(m.code, 16)) if part)
-    return [m.name, m.code, bits if f.width <= 20 else "", shown(m.value, 28)]
+    value = shown(m.value, 28) if f.width <= 64 else shown(m.value, 20, digits=9)
+    return [m.name, m.code, bits if f.width <= 20 else "", value]
 
 
 def _layout(s: FormatSheet) -> str:

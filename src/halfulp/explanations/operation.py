@@ -5,9 +5,10 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from halfulp.arithmetic import EXACT, Operand, meeting_cast, operand
+from halfulp.arithmetic import EXACT, Operand, holds, meeting_cast, operands
 from halfulp.casting import number_code
 from halfulp.catalogue import Format, binade, power_of_two
+from halfulp.errors import unknown
 from halfulp.exact import Number
 from halfulp.explanations.conversion import Conversion, Fields, conversion, fields_of
 from halfulp.records import Record
@@ -43,7 +44,7 @@ class Operation(Record):
     operation: str  # "add" or "multiply"
     operands: tuple[Term, Term]
     format: Format  # of the result
-    promoted: bool  # the operands' formats differ from each other or from the result's
+    promoted: bool  # an operand's format was widened to that of the result, which holds both
     exact: Number  # the exact sum or product
     exponent: int | None  # of its first bit
     significand: str  # its bits
@@ -65,8 +66,9 @@ def explain_operation(
 
     Raises HalfulpError for what is no operand, and where no format is named at all.
     """
-    left, right = operand(a, target), operand(b, target)
-    left, right = _same_format(left, right)
+    if operation not in EXACT:
+        raise unknown("operation", str(operation), EXACT)
+    left, right = operands(a, b, target)
     cast = meeting_cast(left, right, target, rounding, overflow)
     exact = EXACT[operation](left.number, right.number, rounding)
     top = max((_exponent(n) for n in (left.number, right.number) if _has_bits(n)), default=0)
@@ -77,22 +79,14 @@ def explain_operation(
         operation=operation,
         operands=terms,
         format=cast.target,
-        promoted=any(t.format is not None and t.format != cast.target for t in terms),
+        promoted=any(t.format != cast.target for t in terms)
+        and all(t.format is not None and holds(cast.target, t.format) for t in terms),
         exact=exact,
         exponent=exponent,
         significand=significand,
         normalise=0 if exponent is None else exponent - start,
         result=conversion(cast, exact),
     )
-
-
-def _same_format(a: Operand, b: Operand) -> tuple[Operand, Operand]:
-    """An operand that names no format is in the format of the other."""
-    if a.format is None and b.format is not None:
-        return operand(a.text, b.format), b
-    if b.format is None and a.format is not None:
-        return a, operand(b.text, a.format)
-    return a, b
 
 
 def _term(given: Operand, operation: str, top: int) -> Term:

@@ -47,11 +47,11 @@ class Page:
             import textwrap
 
             first, *rest = textwrap.wrap(parts[0], WIDTH - 2 - LABEL) or [""]
-            self.line("  ", (label.ljust(LABEL), "dim"), first)
+            self.line("  ", (_padded(label), "dim"), first)
             for more in rest:
                 self.line(" " * (2 + LABEL), more)
             return
-        self.line("  ", (label.ljust(LABEL), "dim"), *parts)
+        self.line("  ", (_padded(label), "dim"), *parts)
 
     def table(self, header: list[str], rows: list[list[str]], right: str = "") -> None:
         """Columns under a header; those whose number is in ``right`` lean that way."""
@@ -78,6 +78,10 @@ class Page:
         ]
         return '<pre class="hu-steps">' + "\n".join(lines) + "</pre>"
 
+    def notebook(self) -> str:
+        """The lines as HTML that brings its own style."""
+        return f"<style>{STYLE_SHEET}</style>{self.html()}"
+
     def blank(self) -> None:
         """An empty line."""
         self.line("")
@@ -88,7 +92,7 @@ class Page:
 
     def print(self) -> None:
         """To standard output, in colours where it is a terminal that wants them."""
-        wanted = sys.stdout.isatty() and "NO_COLOR" not in os.environ
+        wanted = sys.stdout is not None and sys.stdout.isatty() and "NO_COLOR" not in os.environ
         if not wanted:
             print(self.plain())
             return
@@ -101,17 +105,24 @@ class Page:
             console.print(Text.assemble(*parts))
 
 
+def _padded(label: str) -> str:
+    """A label as wide as its column, or one space wider than itself."""
+    return label.ljust(LABEL) if len(label) < LABEL else f"{label} "
+
+
 def _text(part: Part) -> str:
     return part if isinstance(part, str) else part[0]
 
 
-def shown(value: Number | Fraction | int, width: int = 58) -> str:
-    """An exact decimal where it fits, else 17 digits and the sign ≈."""
-    text = str(value) if isinstance(value, Number) else decimal_string(Fraction(value))
-    if len(text) <= width:
-        return text
+def shown(value: Number | Fraction | int, width: int = 58, digits: int = 17) -> str:
+    """An exact decimal where it fits, else rounded to some digits with the sign ≈."""
     exact = value.value if isinstance(value, Number) else Fraction(value)
-    return f"≈ {scientific(exact, 17)}"
+    # What has more bits than that has more digits than any line: do not write them out to count.
+    if exact.denominator.bit_length() + exact.numerator.bit_length() < 2000:
+        text = str(value) if isinstance(value, Number) else decimal_string(exact)
+        if len(text) <= width:
+            return text
+    return f"≈ {scientific(exact, digits)}"
 
 
 def scientific(value: Fraction, digits: int) -> str:
@@ -145,9 +156,10 @@ def _decimal_exponent(size: Fraction) -> int:
 
 def share(part: Fraction) -> str:
     """A share of an ulp: exact where short, else four significant digits with ≈."""
-    text = decimal_string(part)
-    if len(text) <= 8:
-        return text
+    if part.denominator.bit_length() < 2000:
+        text = decimal_string(part)
+        if len(text) <= 8:
+            return text
     size = abs(part)
     if Fraction(1, 1000) <= size < 1000:
         return f"≈ {float(part):.4f}" if abs(float(part) - 0.5) > 5e-5 else f"≈ {float(part):.9f}"

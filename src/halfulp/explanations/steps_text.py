@@ -2,6 +2,7 @@
 
 from __future__ import annotations
 
+from dataclasses import replace
 from fractions import Fraction
 from typing import TYPE_CHECKING
 
@@ -16,10 +17,9 @@ REASONS: dict[Reason, str] = {
     Reason.EXACT: "nothing is lost: the value is exact",
     Reason.BELOW_HALF: "{rest} of an ulp is left over, less than half: toward zero, to {value}",
     Reason.ABOVE_HALF: "{rest} of an ulp is left over, more than half: away from zero, to {value}",
-    Reason.TIE_STAYS: "exactly half an ulp is left over, a tie: the last kept bit is 0, even, "
-    "so it stays",
-    Reason.TIE_UP: "exactly half an ulp is left over, a tie: the last kept bit is 1, odd, so it "
-    "goes up to the even neighbour",
+    Reason.TIE_STAYS: "exactly half an ulp is left over, a tie: {parity} even, so it stays",
+    Reason.TIE_UP: "exactly half an ulp is left over, a tie: {parity} odd, so it goes on to the "
+    "even neighbour",
     Reason.TIE_AWAY: "exactly half an ulp is left over, a tie: away from zero",
     Reason.TOWARD_ZERO: "{rest} of an ulp is left over, and {rounding} drops it",
     Reason.AWAY: "{rest} of an ulp is left over, and {rounding} takes the neighbour away from zero",
@@ -28,6 +28,11 @@ REASONS: dict[Reason, str] = {
     "{value}",
     Reason.UNDERFLOW: "underflow: not more than half the least positive number, {least}, so it "
     "becomes zero",
+    Reason.STAYS_IN_RANGE: "beyond the largest number, and {rounding} does not leave the range: "
+    "it becomes {value}",
+    Reason.CUT_TO_ZERO: "less than the least positive number, {least}, and {rounding} takes it to "
+    "zero",
+    Reason.LEAST: "less than the least number, and there is no zero: it becomes the least, {value}",
     Reason.INFINITY: "an infinity: it becomes {value}",
     Reason.NAN: "not a number: it becomes {value}",
     Reason.NO_PLACE: "{format} has no place for this value: it becomes {value}",
@@ -39,7 +44,7 @@ BITS_SHOWN = 56
 def explanation_page(e: Explanation) -> Page:
     """A chain of conversions, step by step."""
     out = Page()
-    out.line((e.input, "title"))
+    out.line((_cut(e.input, 76), "title"))
     if e.exact.is_finite:
         out.labelled("decimal", shown(e.exact, 64))
         out.labelled("binary", _cut(str(digits(e.exact, 2, limit=2000)), 64))
@@ -58,19 +63,15 @@ def _double_rounding(out: Page, e: Explanation) -> None:
         ("double rounding", "bad"), ": straight to ", e.double_rounding.format.name, " it is ",
         (shown(e.double_rounding.value), "title"), f" ({e.double_rounding.code})",
     )  # fmt: skip
-    out.labelled("", f"The chain rounds {len(e.results)} times, and an earlier rounding made or "
-        "broke a tie of a later one.")  # fmt: skip
+    out.labelled("", f"The chain rounds {len(e.results)} times, and each rounding sees only "
+        "what the ones before it left.")  # fmt: skip
 
 
 def _conversion(out: Page, c: Conversion) -> None:
     source = f" from {c.source_format}" if c.source_format else ""
     out.line(("→ ", "dim"), (c.format.name, "title"), (f"{source}, {c.rounding}", "dim"))
     out.labelled("value", (shown(c.value), "title"), _kind(c.fields))
-    out.labelled(
-        "bits", *coloured(c.fields), *([] if c.format.width > 60 else [("   " + c.code, "dim")])
-    )
-    if c.format.width > 60:
-        out.labelled("code", c.code)
+    _bits(out, c)
     if c.kept:
         _kept_and_dropped(out, c)
     out.labelled("because", _reason(c))
@@ -83,6 +84,16 @@ def _conversion(out: Page, c: Conversion) -> None:
         out.labelled("error", f"{shown(c.error, 44)}  {equals}{ulps} ulp")
     if c.error_from_input is not None and c.error_from_input != c.error:
         out.labelled("in all", f"{shown(c.error_from_input, 48)} from the number given")
+
+
+def _bits(out: Page, c: Conversion) -> None:
+    """The fields, and the code beside them or, where they fill the line, below."""
+    if c.format.width <= 60:
+        out.labelled("bits", *coloured(c.fields), ("   " + c.code, "dim"))
+        return
+    room = 64 - c.format.exponent_bits - int(c.format.signed)
+    out.labelled("bits", *coloured(replace(c.fields, fraction=_cut(c.fields.fraction, room))))
+    out.labelled("code", c.code)
 
 
 def _kept_and_dropped(out: Page, c: Conversion) -> None:
@@ -99,10 +110,18 @@ def _kept_and_dropped(out: Page, c: Conversion) -> None:
 def _reason(c: Conversion) -> str:
     rest = abs(c.error or Fraction(0)) / c.ulp
     rest = 1 - rest if c.error and (c.error > 0) != c.source.negative else rest
+    bit = int(c.reason is Reason.TIE_UP)
+    # Without fraction bits every significand is odd, and it is the code that is even or not.
+    parity = f"the last kept bit is {bit}," if c.format.fraction_bits else "its code is"
     return REASONS[c.reason].format(
-        rest=share(rest), value=shown(c.value, 34), rounding=c.rounding, format=c.format,
-        max=shown(c.format.max, 34), least=shown(c.format.least_positive, 34),
-    )  # fmt: skip
+        rest=share(rest),
+        parity=parity,
+        value=shown(c.value, 34),
+        rounding=c.rounding,
+        format=c.format,
+        max=shown(c.format.max, 34),
+        least=shown(c.format.least_positive, 34),
+    )
 
 
 def coloured(f: Fields) -> list[Part]:
@@ -131,7 +150,8 @@ def operation_page(o: Operation) -> Page:
     out = Page()
     a, b = o.operands
     symbol = SYMBOLS[o.operation]
-    out.line((f"{a.text} {symbol} {b.text}", "title"), (f"  in {o.format.name}", "dim"))
+    sides = f"{_cut(a.text, 30)} {symbol} {_cut(b.text, 30)}"
+    out.line((sides, "title"), (f"  in {o.format.name}", "dim"))
     for term in o.operands:
         _term(out, term)
     if o.promoted:
@@ -149,10 +169,16 @@ def operation_page(o: Operation) -> Page:
 
 
 def _term(out: Page, t: Term) -> None:
-    bits = coloured(t.fields) if t.fields else []
-    if t.fields and len(t.fields.fraction) > 23:
-        bits = [(t.code or "", "dim")]
-    out.labelled(str(t.format or "exact"), *bits, f"  = {shown(t.value, 40)}")
+    value = f"  = {shown(t.value, 40)}"
+    width = t.format.width if t.format else 0
+    bits: list[Part] = coloured(t.fields) if t.fields and width <= 32 else []
+    if width > 32 and t.code:
+        bits = [(t.code, "dim")]
+    if width + len(value) > 66 and bits:
+        out.labelled(str(t.format), *bits)
+        out.labelled("", value.strip())
+    else:
+        out.labelled(str(t.format or "exact"), *bits, value)
     if t.rounded:
         out.labelled("", f"(rounded from {shown(t.given, 40)})")
 

@@ -16,7 +16,8 @@ def walk_page(c: WalkComparison) -> Page:
     """What every strategy makes of the same weight and gradient."""
     out = Page()
     u = c.update
-    out.line((f"{u.weight} + {c.steps} × {u.gradient}", "title"), (f"  in {u.format}", "dim"))
+    title = f"{shown(u.weight, 24)} + {c.steps} × {shown(u.gradient, 24)}"
+    out.line((title, "title"), (f"  in {u.format}", "dim"))
     out.labelled("weight", f"{shown(u.stored_weight, 50)}{_changed(u.weight, u.stored_weight)}")
     if u.learning_rate is not None:
         out.labelled("rate", f"{shown(u.learning_rate, 50)} in {u.gradient_format or 'full'}")
@@ -71,8 +72,8 @@ def _row(w: Walk, exact: Number | None) -> list[str]:
 def _signed(value: Fraction) -> str:
     if not value:
         return "0"
-    text = decimal_string(value)
-    text = text if len(text) <= 11 else scientific(value, 4)
+    text = decimal_string(value) if value.denominator.bit_length() < 200 else ""
+    text = text if 0 < len(text) <= 11 else scientific(value, 4)
     return text if value < 0 else f"+{text}"
 
 
@@ -87,7 +88,10 @@ def _stored(out: Page, walks: tuple[Walk, ...]) -> None:
 def prediction_page(p: Prediction) -> Page:
     """Where the recurrence goes, in a sentence, and its value where steps were named."""
     out = Page()
-    out.line((f"{p.weight} + n × {p.gradient}", "title"), (f"  in {p.format}", "dim"))
+    out.line(
+        (f"{shown(p.weight, 30)} + n × {shown(p.gradient, 30)}", "title"),
+        (f"  in {p.format}", "dim"),
+    )
     out.labelled("update", f"{shown(p.update, 50)}{_changed(p.gradient, p.update)}")
     out.labelled("predicted", _predicted(p))
     if p.final is not None and p.exact is not None:

@@ -12,8 +12,17 @@ try:
 except ModuleNotFoundError:
     raise missing_extra("torch", "torch", "halfulp.training") from None
 
-from halfulp.training.comparison import Comparison, RecipeResult, compare
+from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
 from halfulp.training.experiment import Experiment
 from halfulp.training.recipes import RECIPES, Recipe, recipe
 
-__all__ = ["RECIPES", "Comparison", "Experiment", "Recipe", "RecipeResult", "compare", "recipe"]
+__all__ = [
+    "RECIPES",
+    "Comparison",
+    "Experiment",
+    "Recipe",
+    "RecipeResult",
+    "check_run",
+    "compare",
+    "recipe",
+]

@@ -9,7 +9,6 @@ from collections.abc import Callable, Iterator, Sequence
 from contextlib import contextmanager
 from dataclasses import dataclass
 from functools import partial
-from itertools import islice
 from typing import Any
 
 import numpy as np
@@ -84,8 +83,7 @@ def compare(
     chosen = [recipe(name) for name in recipes]
     if not chosen:
         raise HalfulpError(f"no recipe to compare: choose from {', '.join(RECIPES)}")
-    if steps is not None and steps < 1:
-        raise HalfulpError(f"steps is {steps}: give 1 or more")
+    check_run(seed, steps)
     name = target or str(getattr(build, "__name__", "build"))
     results, metric = [], "metric"
     for each in chosen:
@@ -100,6 +98,14 @@ def compare(
     return Comparison(name, seed, taken, metric, tuple(results))
 
 
+def check_run(seed: int, steps: int | None) -> None:
+    """A seed that all generators take, and at least one step."""
+    if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
+        raise HalfulpError(f"seed is {seed!r}: allowed are 0 to 4294967295")
+    if steps is not None and steps < 1:
+        raise HalfulpError(f"steps is {steps}: give 1 or more")
+
+
 @contextmanager
 def _seeded(seed: int) -> Iterator[None]:
     """All generators seeded, and given back as they were."""
@@ -107,7 +113,7 @@ def _seeded(seed: int) -> Iterator[None]:
     with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
         torch.manual_seed(seed)
         random.seed(seed)
-        np.random.seed(seed % 2**32)
+        np.random.seed(seed)
         try:
             yield
         finally:
@@ -123,13 +129,19 @@ def _train(
 ) -> RecipeResult:
     run = _Run(experiment, by)
     start = time.perf_counter()
-    for n, (inputs, targets) in enumerate(islice(experiment.batches, steps), start=1):
+    batches, n = iter(experiment.batches), 0
+    while n != steps:
         try:
+            batch = next(batches, None)
+            if batch is None:
+                break
+            inputs, targets = batch
             run.step(inputs, targets)
         except HalfulpError:
             raise
-        except Exception as error:
-            raise HalfulpError(f"{by.name} failed at step {n}: {describe(error)}") from error
+        except (Exception, SystemExit) as error:
+            raise HalfulpError(f"{by.name} failed at step {n + 1}: {describe(error)}") from error
+        n += 1
         if progress:
             progress(n)
     seconds = time.perf_counter() - start
@@ -153,7 +165,7 @@ def _evaluate(experiment: Experiment, run: _Run) -> float:
     try:
         with torch.no_grad():
             return float(experiment.evaluate(run.predict))
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HalfulpError(f"evaluate failed: {describe(error)}") from error
 
 

@@ -51,7 +51,7 @@ def built(build: Build, seed: int, name: str) -> Experiment:
         made = build(seed)
     except HalfulpError:
         raise
-    except Exception as error:
+    except (Exception, SystemExit) as error:
         raise HalfulpError(f"{name}: build({seed}) raised {describe(error)}") from error
     if isinstance(made, dict):
         made = _from_dict(made, name)
@@ -60,7 +60,30 @@ def built(build: Build, seed: int, name: str) -> Experiment:
             f"{name}: build({seed}) returned {type(made).__name__}: return a "
             "halfulp.training.Experiment, or a dict with its fields"
         )
+    _check(made, name)
     return made
+
+
+def _check(made: Experiment, name: str) -> None:
+    """The parts of an experiment are what they have to be, and belong together."""
+    demands = (
+        ("model", isinstance(made.model, torch.nn.Module), "torch.nn.Module"),
+        ("optimizer", isinstance(made.optimizer, torch.optim.Optimizer), "torch.optim.Optimizer"),
+        ("loss", callable(made.loss), "function of outputs and targets"),
+        ("batches", isinstance(made.batches, Iterable), "iterable of (inputs, targets)"),
+        ("metric", isinstance(made.metric, str), "name"),
+    )
+    for part, fits, kind in demands:
+        if not fits:
+            found = type(getattr(made, part)).__name__
+            raise HalfulpError(f"{name}: build returned a {part} that is no {kind}: found {found}")
+    parameters = {id(p) for p in made.model.parameters()}
+    updated = [p for group in made.optimizer.param_groups for p in group["params"]]
+    if not any(id(p) in parameters for p in updated):
+        raise HalfulpError(
+            f"{name}: the optimizer updates none of the model's parameters: make it from "
+            "model.parameters()"
+        )
 
 
 def _from_dict(made: dict[str, Any], name: str) -> Experiment:
