@@ -9,8 +9,10 @@ import pytest
 
 import halfulp as hu
 from halfulp.cli.app import run
+from halfulp.explanations.formats import CatalogueTable
 from halfulp.report.document import Section, document
 from halfulp.report.figures import walk_figure
+from halfulp.training.examples.digits import build
 
 # What would fetch something: a source or a style sheet that is not inside.
 OUTSIDE = re.compile(r"""(?:<script[^>]*\ssrc|<link[^>]*\shref|<img[^>]*\ssrc|@import)\s*=?""")
@@ -52,6 +54,17 @@ def test_pages_escape_what_they_are_given() -> None:
     assert "<script>alert" not in text
     assert "&lt;b&gt;" in text
     assert "<script" not in text
+
+
+def test_tables_become_data_frames() -> None:
+    walks = hu.walk_all("1.125", "0.00041999", 100, "float16").to_pandas()
+    assert walks.loc["nearest", "lost"] == 100
+    assert walks.loc["master", "final"] == "1.1670093536376953125"
+    catalogue = CatalogueTable.of(hu.formats()).to_pandas()
+    assert catalogue.loc["float16", "max"] == "65504"
+    trained = hu.training.compare(build, ["float32"], steps=2).to_pandas()
+    assert list(trained.index) == ["float32"]
+    assert trained.loc["float32", "skipped"] == 0
 
 
 def test_the_figure_draws_what_was_walked() -> None:

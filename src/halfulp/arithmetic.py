@@ -85,19 +85,9 @@ def promoted(a: Format, b: Format) -> Format:
     'float32'
     """
     for candidate in (a, b, format("float32"), format("float64")):
-        if all(holds(candidate, f) for f in (a, b)):
+        if all(candidate.holds(f) for f in (a, b)):
             return candidate
     raise HalfulpError(f"no standard format holds both {a} and {b}: name one with --in")
-
-
-def holds(wide: Format, narrow: Format) -> bool:
-    """Whether every finite number of ``narrow`` is one of ``wide``."""
-    return (
-        wide.precision >= narrow.precision
-        and wide.max >= narrow.max
-        and wide.least_quantum_exponent <= narrow.least_quantum_exponent
-        and wide.signed >= narrow.signed
-    )
 
 
 def exact_sum(a: Number, b: Number, rounding: str = "nearest_even") -> Number:

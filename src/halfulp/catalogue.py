@@ -227,6 +227,19 @@ class Format(Record):
             return self.least_quantum_exponent
         return min(exponent, self.emax) - self.fraction_bits
 
+    def holds(self, other: Format) -> bool:
+        """Whether every finite number of ``other`` is one of this format.
+
+        >>> format("float32").holds(format("bfloat16")), format("float16").holds(format("bfloat16"))
+        (True, False)
+        """
+        return (
+            self.precision >= other.precision
+            and self.max >= other.max
+            and self.least_quantum_exponent <= other.least_quantum_exponent
+            and self.signed >= other.signed
+        )
+
     def fields(self, code: int) -> tuple[str, str, str]:
         """Sign, exponent and fraction bits of a code, as strings of 0 and 1.
 

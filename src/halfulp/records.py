@@ -6,10 +6,13 @@ end), formats are their names, and enums their values. Field lists are never wri
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from fractions import Fraction
 from typing import Any, ClassVar, get_type_hints
+
+from halfulp.errors import missing_extra
 
 
 class Record:
@@ -67,6 +70,19 @@ class Record:
         if not self.renderer:
             return f"<pre>{escape(str(self))}</pre>"
         return str(self.page().notebook())
+
+
+def data_frame(rows: Sequence[Record], leave_out: Sequence[str] = ()) -> Any:
+    """Records of one kind as the rows of a pandas DataFrame, indexed by their names.
+
+    Numbers that are exact in JSON are exact here too: decimal strings.
+    """
+    try:
+        import pandas
+    except ModuleNotFoundError:
+        raise missing_extra("pandas", "report", "to_pandas") from None
+    kept = [{k: v for k, v in row.to_dict().items() if k not in leave_out} for row in rows]
+    return pandas.DataFrame(kept).set_index("name")
 
 
 def plain(value: Any) -> Any:

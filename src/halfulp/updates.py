@@ -15,21 +15,16 @@ Zamirai et al., "Revisiting BFloat16 Training" (arXiv 2010.06192) §4 (stochasti
 from __future__ import annotations
 
 import sys
-from collections.abc import Sequence
+from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
-from functools import cached_property
-from itertools import repeat
 from typing import Any
 
-from halfulp.arithmetic import exact_sum
-from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
-from halfulp.errors import HalfulpError, too_many_steps, unknown
+from halfulp.errors import HalfulpError, unknown
 from halfulp.exact import Number, finite
-from halfulp.noise import key_of, random_word
 from halfulp.prediction import Prediction, predict
-from halfulp.records import Record
+from halfulp.records import Record, data_frame
 from halfulp.recurrence import (
     Update,
     check_steps,
@@ -38,14 +33,12 @@ from halfulp.recurrence import (
     walkable,
     within,
 )
+from halfulp.simulation import Simulation, recorded_steps, simulate
 
 STRATEGIES = ("nearest", "master", "kahan", "stochastic", "exact")
 MASTER = "float32"
 # Beyond these many steps of one weight the compiled loop is worth its start.
 FEW_STEPS = 1000
-# What the exact loop in Python does in a few seconds.
-MOST_EXACT_STEPS = 100_000
-RECORDED = 200
 
 
 @dataclass(frozen=True)
@@ -167,15 +160,9 @@ def _is_array(x: Any) -> bool:
     return numpy is not None and isinstance(x, numpy.ndarray) and x.ndim > 0
 
 
-def recorded_steps(steps: int) -> list[int]:
-    """Up to about 200 evenly spaced steps, the first and the last among them."""
-    stride = max(1, -(-steps // RECORDED))
-    return sorted({*range(0, steps + 1, stride), steps})
-
-
 @dataclass(frozen=True)
 class _Walker:
-    """One walk of one weight: by the exact Python loop, or the compiled one where that is exact."""
+    """One walk of one weight: by the exact loop, or the compiled one where that is exact."""
 
     update: Update
     steps: int
@@ -183,146 +170,62 @@ class _Walker:
     seed: int
     each: Sequence[Update] | None  # one update a step; None: the same at every step
 
-    @cached_property
-    def state_format(self) -> Format:
+    def walk(self) -> Walk:
+        made = self._exact() if self.strategy == "exact" else self._simulated()
+        target = self.update.format
+        stored = within(made.final, target) if self.strategy == "master" else None
+        return Walk(
+            self.strategy, target, self.update, self.steps, made.final, stored, self._nonzero(),
+            made.lost, made.stall_step, self._budget(made.final), made.trajectory,
+        )  # fmt: skip
+
+    @property
+    def _state_format(self) -> Format:
         return format(MASTER) if self.strategy == "master" else self.update.format
 
-    @property
-    def exact_sum_of_gradients(self) -> Fraction:
+    def _total(self, of: Callable[[Update], Fraction | int]) -> Fraction:
+        """The sum of something over all steps."""
         if self.each is None:
-            return self.steps * self.update.gradient.value
-        return sum((u.gradient.value for u in self.each), Fraction(0))
+            return Fraction(self.steps * of(self.update))
+        return sum((Fraction(of(u)) for u in self.each), Fraction(0))
 
-    @property
-    def sum_of_added(self) -> Fraction:
-        if self.each is None:
-            return self.steps * self.update.added.value
-        return sum((u.added.value for u in self.each), Fraction(0))
+    def _nonzero(self) -> int:
+        return int(self._total(lambda u: int(u.added.value != 0)))
 
-    @property
-    def nonzero(self) -> int:
-        if self.each is None:
-            return self.steps if self.update.added.value else 0
-        return sum(bool(u.added.value) for u in self.each)
+    def _exact_value(self) -> Fraction:
+        return self.update.weight.value + self._total(lambda u: u.gradient.value)
 
-    def walk(self) -> Walk:
-        exact = self.update.weight.value + self.exact_sum_of_gradients
-        if self.strategy == "exact":
-            path = tuple(
-                (n, finite(self.update.weight.value + n * self.update.gradient.value))
-                for n in (recorded_steps(self.steps) if self.each is None else ())
-            )
-            return self._result(finite(exact), 0, None, path)
-        compiled = self.steps > FEW_STEPS and self._compiled()
-        return self._result(*(compiled or self._simulate()))
+    def _exact(self) -> Simulation:
+        start, each = self.update.weight.value, self.update.gradient.value
+        marks = recorded_steps(self.steps) if self.each is None else []
+        path = tuple((n, finite(start + n * each)) for n in marks)
+        return Simulation(finite(self._exact_value()), 0, None, path)
 
-    def _result(
-        self, final: Number, lost: int, stall: int | None, path: tuple[tuple[int, Number], ...]
-    ) -> Walk:
-        stored = within(final, self.update.format) if self.strategy == "master" else None
-        return Walk(
-            self.strategy, self.update.format, self.update, self.steps, final, stored, self.nonzero,
-            lost, stall, self._budget(final), path,
-        )  # fmt: skip
+    def _simulated(self) -> Simulation:
+        start = within(self.update.weight, self._state_format)
+        added = self.update.added if self.each is None else [u.added for u in self.each]
+        job = (start, added, self.steps, self.strategy, self._state_format, self.seed)
+        if self.steps > FEW_STEPS:
+            from halfulp.backends.walks import walk_number
+
+            if compiled := walk_number(*job, recorded_steps(self.steps)):
+                return Simulation(*compiled)
+        return simulate(*job)
 
     def _budget(self, final: Number) -> ErrorBudget | None:
         if self.strategy == "exact" or not final.is_finite:
             return None
-        exact = self.update.weight.value + self.exact_sum_of_gradients
-        start = within(self.update.weight, self.state_format)
-        summed = start.value + self.sum_of_added
-        at_once = within(finite(summed), self.state_format)
+        start = within(self.update.weight, self._state_format)
+        summed = start.value + self._total(lambda u: u.added.value)
+        at_once = within(finite(summed), self._state_format)
         if not at_once.is_finite:
             return None
         return ErrorBudget(
-            total=final.value - exact,
-            input_cast=summed - exact,
+            total=final.value - self._exact_value(),
+            input_cast=summed - self._exact_value(),
             rounding=at_once.value - summed,
             accumulation=final.value - at_once.value,
         )
-
-    def _simulate(self) -> tuple[Number, int, int | None, tuple[tuple[int, Number], ...]]:
-        """Step by step in exact numbers; a state that repeats itself ends it early."""
-        state = (within(self.update.weight, self.state_format), finite(Fraction(0)))
-        wanted = set(recorded_steps(self.steps))
-        path, lost, stall = [(0, state[0])], 0, None
-        step = _STEPS[self.strategy](self)
-        updates = repeat(self.update, self.steps) if self.each is None else self.each
-        for n, update in enumerate(updates, start=1):
-            after = step(state, update.added, n - 1)
-            unmoved, zero = _same(after, state), not update.added.value
-            is_lost = unmoved and not zero and after[0].is_finite
-            lost += is_lost
-            state = after
-            if n in wanted:
-                path.append((n, state[0]))
-            if unmoved and self.each is None and (zero or self.strategy != "stochastic"):
-                stall, lost = (n - 1, lost + self.steps - n) if is_lost else (None, lost)
-                path += [(m, state[0]) for m in recorded_steps(self.steps) if m > n]
-                break
-            if n == MOST_EXACT_STEPS and n < self.steps:
-                raise too_many_steps(self.steps, self.strategy, MOST_EXACT_STEPS)
-        return state[0], lost, stall, tuple(path)
-
-    def _compiled(self) -> Any:
-        from halfulp.backends.walks import walk_number
-
-        added = [self.update.added] if self.each is None else [u.added for u in self.each]
-        return walk_number(
-            self.update.weight, added, self.steps, self.update.format, self.strategy, self.seed,
-            recorded_steps(self.steps),
-        )  # fmt: skip
-
-
-State = tuple[Number, Number]  # the weight, and what Kahan's strategy carries over
-
-
-def _same(a: State, b: State) -> bool:
-    """Whether two states are the same numbers, NaN and both zeros included."""
-    return all(
-        (x.value, x.special) == (y.value, y.special)
-        and (x.special != "inf" or x.negative == y.negative)
-        for x, y in zip(a, b, strict=True)
-    )
-
-
-def _plain_step(walker: _Walker) -> Any:
-    cast = cast_to(walker.state_format)
-
-    def step(state: State, added: Number, n: int) -> State:
-        return cast.number(exact_sum(state[0], added)), state[1]
-
-    return step
-
-
-def _stochastic_step(walker: _Walker) -> Any:
-    cast = cast_to(walker.state_format, "stochastic")
-    key = key_of(walker.seed)
-
-    def step(state: State, added: Number, n: int) -> State:
-        noise = int(random_word(key, n << 32))
-        return cast.number(exact_sum(state[0], added), noise=noise), state[1]
-
-    return step
-
-
-def _kahan_step(walker: _Walker) -> Any:
-    cast = cast_to(walker.state_format)
-
-    def step(state: State, added: Number, n: int) -> State:
-        weight, carried = state
-        carried = cast.number(exact_sum(carried, added))
-        after = cast.number(exact_sum(weight, carried))
-        taken = cast.number(exact_sum(weight, -after))
-        return after, cast.number(exact_sum(carried, taken))
-
-    return step
-
-
-_STEPS = {
-    "nearest": _plain_step, "master": _plain_step, "kahan": _kahan_step,
-    "stochastic": _stochastic_step,
-}  # fmt: skip
 
 
 @dataclass(frozen=True)
@@ -335,6 +238,10 @@ class WalkComparison(Record):
     steps: int
     strategies: tuple[Walk, ...]
     prediction: Prediction
+
+    def to_pandas(self) -> Any:
+        """One row a strategy, without the trajectories."""
+        return data_frame(self.strategies, leave_out=["update", "trajectory", "budget"])
 
     def to_dict(self) -> dict[str, Any]:
         """As JSON types; the operands stand once, not in every strategy."""

@@ -68,7 +68,7 @@ def decode_array(codes: Array, source: Format, dtype: str = "float32") -> Array:
     hold every number of the format.
     """
     result = _float_dtype(dtype)
-    if not _holds(_format_of(result), source):
+    if not format(result.name).holds(source):
         raise HalfulpError(
             f"{result} cannot hold every number of {source}: ask for dtype='float64', or decode "
             "Python ints"
@@ -136,19 +136,6 @@ def _float_dtype(name: str) -> np.dtype[Any]:
     if dtype.name not in FLOAT_DTYPES:
         raise HalfulpError(f"dtype {name!r} is no float dtype: try 'float32' or 'float64'")
     return dtype
-
-
-def _format_of(dtype: np.dtype[Any]) -> Format:
-    return format(dtype.name)
-
-
-def _holds(container: Format, source: Format) -> bool:
-    """Whether every finite number of ``source`` is one of ``container``."""
-    return (
-        container.precision >= source.precision
-        and container.max >= source.max
-        and container.least_quantum_exponent <= source.least_quantum_exponent
-    )
 
 
 def _checked_out(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:

@@ -40,23 +40,23 @@ def fits(target: Format) -> bool:
 
 
 def walk_number(
-    weight: Number, added: Sequence[Number], steps: int, target: Format, strategy: str, seed: int,
-    record: Sequence[int],
+    start: Number, added: Number | Sequence[Number], steps: int, strategy: str, target: Format,
+    seed: int, record: Sequence[int],
 ) -> tuple[Number, int, int | None, tuple[tuple[int, Number], ...]] | None:  # fmt: skip
-    """The walk of one weight, or None where float64 cannot hold its numbers."""
-    state_format = format("float32") if strategy == "master" else target
-    floats = [g.to_float() for g in added]
-    inexact = any(f != g.value or abs(f) > 1e300 for f, g in zip(floats, added, strict=True))
-    if inexact or not fits(state_format):
+    """What halfulp.simulation.simulate gives, or None where float64 cannot hold the numbers."""
+    constant = isinstance(added, Number)
+    each = [added] if isinstance(added, Number) else added
+    floats = [g.to_float() for g in each]
+    inexact = any(f != g.value or abs(f) > 1e300 for f, g in zip(floats, each, strict=True))
+    if inexact or not fits(target):
         return None
-    start = cast_to(state_format).number(weight).to_float()
-    gradients = np.array(floats).reshape(-1, 1)
     marks = np.array(record[1:], dtype=np.int64)
     w, lost, stall, path = _run(
-        np.array([start]), gradients, steps, state_format, strategy, seed, marks
-    )
-    stalls = strategy != "stochastic" and len(added) == 1 and stall[0] >= 0
-    values = [number(start), *(number(v) for v in path[:, 0])]
+        np.array([start.to_float()]), np.array(floats).reshape(-1, 1), steps, target, strategy,
+        seed, marks,
+    )  # fmt: skip
+    stalls = strategy != "stochastic" and constant and stall[0] >= 0
+    values = [start, *(number(v) for v in path[:, 0])]
     return (
         number(w[0]), int(lost[0]), int(stall[0]) if stalls else None,
         tuple(zip(record, values, strict=True)),

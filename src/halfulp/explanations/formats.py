@@ -5,11 +5,12 @@ from __future__ import annotations
 from collections.abc import Sequence
 from dataclasses import dataclass
 from fractions import Fraction
+from typing import Any
 
 from halfulp.casting import default_policy
 from halfulp.catalogue import Format
 from halfulp.exact import Number, finite
-from halfulp.records import Record
+from halfulp.records import Record, data_frame
 
 
 @dataclass(frozen=True)
@@ -35,6 +36,10 @@ class CatalogueTable(Record):
     renderer = "halfulp.explanations.formats_text:catalogue_page"
 
     formats: tuple[CatalogueRow, ...]
+
+    def to_pandas(self) -> Any:
+        """One row a format."""
+        return data_frame(self.formats)
 
     @staticmethod
     def of(formats: Sequence[Format]) -> CatalogueTable:

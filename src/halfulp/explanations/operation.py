@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from halfulp.arithmetic import EXACT, Operand, holds, meeting_cast, operands
+from halfulp.arithmetic import EXACT, Operand, meeting_cast, operands
 from halfulp.casting import number_code
 from halfulp.catalogue import Format, binade, power_of_two
 from halfulp.errors import unknown
@@ -80,7 +80,7 @@ def explain_operation(
         operands=terms,
         format=cast.target,
         promoted=any(t.format != cast.target for t in terms)
-        and all(t.format is not None and holds(cast.target, t.format) for t in terms),
+        and all(t.format is not None and cast.target.holds(t.format) for t in terms),
         exact=exact,
         exponent=exponent,
         significand=significand,

@@ -15,7 +15,7 @@ import numpy as np
 import torch
 
 from halfulp.errors import HalfulpError
-from halfulp.records import Record
+from halfulp.records import Record, data_frame
 from halfulp.training.experiment import Build, Experiment, built, describe
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.recipes import RECIPES, Recipe, recipe
@@ -59,11 +59,8 @@ class Comparison(Record):
     recipes: tuple[RecipeResult, ...]
 
     def to_pandas(self) -> Any:
-        """One row a recipe, without the loss curves (needs pandas)."""
-        import pandas
-
-        rows = [{k: v for k, v in r.to_dict().items() if k != "losses"} for r in self.recipes]
-        return pandas.DataFrame(rows).set_index("name")
+        """One row a recipe, without the loss curves."""
+        return data_frame(self.recipes, leave_out=["losses"])
 
 
 def compare(
