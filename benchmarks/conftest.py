@@ -11,7 +11,7 @@ import numpy as np
 import pytest
 
 SIZE = 1 << 24
-ROUNDS = 15
+ROUNDS = 31
 TABLE: list[tuple[str, str, float]] = []
 
 

@@ -133,8 +133,7 @@ class Cast(Record):
         return Detail(source, code, step, significand, width, exponent, sticky, bool(over))
 
 
-@dataclass(frozen=True)
-class Detail:
+class Detail(NamedTuple):
     """One number's cast in full: the exact operands of the rule and what it answered."""
 
     source: Number

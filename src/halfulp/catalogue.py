@@ -390,8 +390,9 @@ def _p3109(width: int, precision: int, signedness: str, domain: str) -> Format:
 
 
 # Customs: e5m10, e4m3b7, ue5m3fn … with the suffixes that ml_dtypes uses, and words for the rest.
-_P3109 = re.compile(r"p3109_k(\d{1,4})p(\d{1,4})([su])([ef])")
-_CUSTOM = re.compile(r"(u?)e(\d{1,4})m(\d{1,4})(?:b(-?\d{1,9}))?(fnuz|fn|f)?((?:_[a-z0-9]+)*)")
+# The patterns are compiled when they are first asked for, which most starts do not.
+_P3109 = r"p3109_k(\d{1,4})p(\d{1,4})([su])([ef])"
+_CUSTOM = r"(u?)e(\d{1,4})m(\d{1,4})(?:b(-?\d{1,9}))?(fnuz|fn|f)?((?:_[a-z0-9]+)*)"
 _SUFFIXES = {
     "": (True, NanStyle.IEEE),
     "fn": (False, NanStyle.ALL_ONES),
@@ -455,10 +456,10 @@ def _lookup(spec: str) -> Format:
     name = ALIASES.get(name, name)
     if name in _BY_NAME:
         return _BY_NAME[name]
-    if match := _P3109.fullmatch(name):
+    if match := re.fullmatch(_P3109, name):
         width, precision, signedness, domain = match.groups()
         return _p3109(int(width), int(precision), signedness, domain)
-    if match := _CUSTOM.fullmatch(name):
+    if match := re.fullmatch(_CUSTOM, name):
         return _custom(name, match)
     known = [*_BY_NAME, *ALIASES, "p3109_k8p4se", "e5m10", "e4m3b7"]
     raise unknown("format", spec, known)

@@ -7,7 +7,8 @@ checked against the program or the document it names.
 
 from __future__ import annotations
 
-from dataclasses import dataclass, replace
+from dataclasses import replace
+from typing import NamedTuple
 
 from halfulp.casting import OVERFLOWS, Cast, Fate, Policy, cast_to, default_policy
 from halfulp.catalogue import Format, format
@@ -20,8 +21,7 @@ _BYTE_FLOATS = (
 _NO_NAN = ("float6_e2m3fn", "float6_e3m2fn", "float4_e2m1fn")
 
 
-@dataclass(frozen=True)
-class Profile:
+class Profile(NamedTuple):
     """One stack: where it was read, and its differences by format name."""
 
     source: str
