@@ -2,6 +2,8 @@
 
 from __future__ import annotations
 
+import ml_dtypes
+
 import halfulp as hu
 from halfulp.rounding import DECISIONS
 
@@ -14,6 +16,8 @@ CUSTOMS = [
     )
 ]  # fmt: skip
 P3109 = [f for width in range(3, 9) for f in hu.p3109_formats(width)]
+# Of a byte or two; NumPy knows them by name once ml_dtypes is imported.
+KNOWN_TO_ML_DTYPES = [f for f in CATALOGUE if hasattr(ml_dtypes, f.name) or f.name == "float16"]
 SMALL = [f for f in (*CATALOGUE, *CUSTOMS, *P3109) if f.width <= 8]
 MODES = [mode for mode in DECISIONS if mode != "stochastic"]
 

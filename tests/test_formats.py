@@ -4,13 +4,12 @@ from __future__ import annotations
 
 from fractions import Fraction
 
-import ml_dtypes
 import numpy as np
 import pytest
 
 import halfulp as hu
 import oracle
-from cases import CATALOGUE, CUSTOMS, P3109, SMALL, by_name
+from cases import CATALOGUE, CUSTOMS, KNOWN_TO_ML_DTYPES, P3109, SMALL, by_name
 from halfulp.casting import cast_to, code_number, number_code
 
 TWO = Fraction(2)
@@ -36,17 +35,15 @@ PUBLISHED = {
 }
 
 
-def test_every_catalogue_format_is_published() -> None:
-    assert {f.name for f in CATALOGUE} == set(PUBLISHED)
-
-
-@pytest.mark.parametrize("f", CATALOGUE, ids=by_name)
-def test_derived_numbers_are_the_published_ones(f: hu.Format) -> None:
+@pytest.mark.parametrize("name", PUBLISHED)
+def test_derived_numbers_are_the_published_ones(name: str) -> None:
+    f = hu.format(name)
+    assert f in CATALOGUE
     found = (
         f.exponent_bits, f.fraction_bits, f.max, f.least_normal, f.least_positive, f.infinities,
         f.nan_codes, f.signed_zero,
     )  # fmt: skip
-    assert found == PUBLISHED[f.name]
+    assert found == PUBLISHED[name]
 
 
 def as_oracle(number: object) -> object:
@@ -82,12 +79,9 @@ def test_arrays_of_codes_decode_as_single_codes_do(f: hu.Format) -> None:
         assert np.signbit(value) == np.signbit(expected) or value != value
 
 
-@pytest.mark.parametrize("f", CATALOGUE, ids=by_name)
+@pytest.mark.parametrize("f", KNOWN_TO_ML_DTYPES, ids=by_name)
 def test_codes_decode_as_ml_dtypes_decodes_them(f: hu.Format) -> None:
-    if f.width > 16:
-        assert f.name in ("float64", "float32", "tfloat32")
-        return
-    dtype = np.dtype(getattr(ml_dtypes, f.name, f.name))
+    dtype = np.dtype(f.name)
     codes = np.arange(f.codes, dtype=np.uint16 if f.width > 8 else np.uint8)
     theirs = codes.view(dtype).astype(np.float32)
     np.testing.assert_array_equal(hu.decode(codes, f), theirs)

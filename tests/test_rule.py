@@ -13,7 +13,7 @@ import pytest
 
 import oracle
 from cases import MODES
-from halfulp import casting, noise, rounding
+from halfulp import carrier, noise, rounding
 from halfulp.backends import kernels  # noqa: F401  # makes the rule callable from Numba
 from halfulp.rounding import DECISIONS, chance_of, round_off
 
@@ -92,8 +92,8 @@ def test_every_carrier_has_the_same_intermediates(mode: str, carrier: str) -> No
 def test_the_dialect_is_kept() -> None:
     """No branch and no boolean trick on data, in all that carriers run."""
     functions = [
-        round_off, rounding.clamp, chance_of, *DECISIONS.values(), casting.convert,
-        casting.drop_of, casting.settle, casting.choose, noise.random_word, noise.mix,
+        round_off, rounding.clamp, chance_of, *DECISIONS.values(), carrier.convert,
+        carrier.drop_of, carrier.settle, carrier.choose, noise.random_word, noise.mix,
     ]  # fmt: skip
     for function in functions:
         tree = ast.parse(inspect.getsource(function))

@@ -18,7 +18,8 @@ from fractions import Fraction
 from typing import Any, NamedTuple
 
 from halfulp.arithmetic import exact_sum
-from halfulp.casting import Cast, Placement, cast_to, code_number, convert, placement
+from halfulp.carrier import Placement, convert, placement
+from halfulp.casting import Cast, cast_to, code_number
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, finite

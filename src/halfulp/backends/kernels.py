@@ -19,16 +19,17 @@ import numba
 import numpy as np
 from numba.extending import register_jitable
 
-from halfulp import casting, noise, rounding
+from halfulp import carrier, noise, rounding
 from halfulp.backends import lanes
 from halfulp.backends.lanes import float_field, lane, unlane
-from halfulp.casting import Cast, Outcome, Placement, number_code, outcome, placement
+from halfulp.carrier import Outcome, Placement, placement
+from halfulp.casting import Cast, number_code, outcome
 from halfulp.catalogue import Format, format
 from halfulp.exact import finite, number
 
 for _function in (
     rounding.round_off, rounding.clamp, rounding.chance_of, *rounding.DECISIONS.values(),
-    casting.convert, casting.drop_of, casting.settle, casting.choose,
+    carrier.convert, carrier.drop_of, carrier.settle, carrier.choose,
     noise.random_word, noise.mix,
 ):  # fmt: skip
     register_jitable(_function)
@@ -40,7 +41,7 @@ def _fingerprint(*modules: ModuleType) -> str:
     return hashlib.sha256(texts.encode()).hexdigest()
 
 
-RULE_TEXTS = _fingerprint(rounding, casting, noise, lanes, sys.modules[__name__])
+RULE_TEXTS = _fingerprint(rounding, carrier, noise, lanes, sys.modules[__name__])
 
 
 def compiled(loop: Callable[..., Any], name: str, one: Any) -> Any:
@@ -153,36 +154,36 @@ def cast_one(source: Source, rounding_name: str, codes: bool, normalise: bool) -
     """
     decide = rounding.DECISIONS[rounding_name]
     drawn = rounding_name == "stochastic"
-    carrier, store, longest = source.carrier, source.store, source.longest
+    widen, store, longest = source.carrier, source.store, source.longest
     fraction_bits = source.format.fraction_bits
     infinity = number_code(source.format, number("inf"))
     magnitude_mask = (1 << source.format.magnitude_bits) - 1
 
     @register_jitable
     def cast_pattern(bits, index, plan):  # type: ignore[no-untyped-def]  # Numba infers them
-        pattern = carrier(bits)
-        negative = carrier(pattern < 0)
+        pattern = widen(bits)
+        negative = widen(pattern < 0)
         magnitude = pattern & magnitude_mask
         field = magnitude >> fraction_bits
         field = field + (field == 0)
         significand = magnitude - ((field - 1) << fraction_bits)
-        lift = carrier(0)
+        lift = widen(0)
         if normalise:
             lift = (fraction_bits - float_field(significand)) * (significand != 0)
         exponent = field - lift
         significand = significand << lift
         chance = None
         if drawn:
-            drop = casting.drop_of(exponent, plan.place)
+            drop = carrier.drop_of(exponent, plan.place)
             word = noise.random_word(plan.key, index) >> (32 - plan.random_bits)
             chance = rounding.chance_of(word, plan.random_bits, drop, longest)
-        step = casting.convert(negative, exponent, significand, plan.place, chance, decide)
+        step = carrier.convert(negative, exponent, significand, plan.place, chance, decide)
         result = step.code
         if not codes:
             result = (step.rule.rounded << step.shift >> lift) + ((field - 1) << fraction_bits)
-            result = casting.choose(step.shift > fraction_bits + 1, plan.tiny, result)
+            result = carrier.choose(step.shift > fraction_bits + 1, plan.tiny, result)
         return store(
-            casting.settle(
+            carrier.settle(
                 result,
                 negative,
                 step.rule.rounded == 0,

@@ -1,0 +1,101 @@
+"""L1: what surrounds the rule on every carrier: exponents before it, fates after it, in its dialect.
+
+:func:`convert` says where the last kept bit lies and puts the code together; :func:`settle` gives
+overflow, infinities, NaN, zeros and signs their patterns. Python ints run them for single numbers,
+Numba for arrays; only ints go in and come out. The formulas are the straight line of catalogue.py.
+"""
+
+from __future__ import annotations
+
+from typing import Any, NamedTuple
+
+from halfulp.catalogue import Format
+from halfulp.rounding import Rounded, clamp, round_off
+
+
+class Placement(NamedTuple):
+    """Where the last kept bit lies, as ints; exponents are fields biased as the caller's source."""
+
+    drop: int  # bits dropped from a significand in the normal range
+    least: int  # the least normal binade, as a field of the source
+    rebias: int  # source field -> target field
+    fraction_bits: int  # of the target
+    flush: int  # what more is dropped below the least normal number where no subnormals are
+    longest: int  # the longest shift of the carrier
+
+
+class Converted(NamedTuple):
+    """A magnitude code on the endless line of codes (it may lie beyond the largest), and how."""
+
+    code: Any
+    drop: Any  # bits dropped, before the carrier's limit
+    shift: Any  # and within it
+    rule: Rounded
+
+
+def placement(target: Format, width: int, bias: int, longest: int = 62) -> Placement:
+    """The placement for significands of ``width`` bits and exponent fields biased by ``bias``."""
+    return Placement(
+        drop=width - target.precision,
+        least=target.emin + bias,
+        rebias=target.bias - bias,
+        fraction_bits=target.fraction_bits,
+        flush=0 if target.subnormals or not target.zero else target.fraction_bits,
+        longest=longest,
+    )
+
+
+def drop_of(exponent: Any, place: Any) -> Any:
+    """How many bits a significand loses: more below the least normal binade."""
+    below = (place.least - exponent) * (exponent < place.least)
+    return place.drop + below + place.flush * (exponent < place.least)
+
+
+def convert(
+    negative: Any, exponent: Any, significand: Any, place: Any, chance: Any, decide: Any
+) -> Converted:
+    """A magnitude to its code, by the straight line of catalogue.py and the rule.
+
+    A zero significand gives the code 0, or -1 in a format without zero; so does what rounds to it.
+    """
+    is_below = exponent < place.least
+    drop = drop_of(exponent, place)
+    shift = clamp(drop, place.longest)
+    field = exponent + (place.least - exponent) * is_below + place.rebias
+    base = (field - 1) << place.fraction_bits
+    rule = round_off(significand, shift, base, negative, chance, decide)
+    return Converted((rule.rounded << (place.flush * is_below)) + base, drop, shift, rule)
+
+
+class Outcome(NamedTuple):
+    """The patterns of results that are not an ordinary number, positive and negative."""
+
+    keep: int  # a negative result is (magnitude & keep) | sign
+    sign: int
+    void: int  # rounded to nothing: zero, or the least number where there is no zero
+    void_negative: int
+    zero: int  # was zero
+    zero_negative: int
+    over: int
+    over_negative: int
+    infinite: int
+    infinite_negative: int
+    nan: int
+    nan_negative: int
+
+
+def settle(
+    pattern: Any, negative: Any, void: Any, zero: Any, over: Any, infinite: Any, nan: Any, o: Any
+) -> Any:
+    """The final pattern of a magnitude: its sign, or the fate of what has no place."""
+    pattern = choose(negative, (pattern & o.keep) | o.sign, pattern)
+    pattern = choose(void, choose(negative, o.void_negative, o.void), pattern)
+    pattern = choose(zero, choose(negative, o.zero_negative, o.zero), pattern)
+    pattern = choose(over, choose(negative, o.over_negative, o.over), pattern)
+    pattern = choose(infinite, choose(negative, o.infinite_negative, o.infinite), pattern)
+    return choose(nan, choose(negative, o.nan_negative, o.nan), pattern)
+
+
+def choose(condition: Any, yes: Any, no: Any) -> Any:
+    """``yes`` where the condition holds, else ``no``; arithmetic, so that every carrier can."""
+    return no + (yes - no) * condition
