@@ -328,3 +328,24 @@ def test_public_names_are_kept() -> None:
         assert getattr(hu, name) is not None
     with pytest.raises(AttributeError, match="no attribute"):
         hu.nothing  # noqa: B018
+
+
+README = Path(__file__).parent.parent / "README.md"
+
+
+def test_the_readme_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) -> None:
+    block = README.read_text().split("```")[1].strip().splitlines()
+    command, *shown = (line.rstrip() for line in block)
+    printed = halfulp(capsys, *command.split()[2:])[1].splitlines()
+    assert shown[-1].strip() == "…"
+    assert printed[: len(shown) - 1] == shown[:-1]
+
+
+def test_the_commands_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
+    lines = [line for line in README.read_text().splitlines() if line.startswith("| `halfulp ")]
+    commands = [line.split("`")[1].split()[1:] for line in lines]
+    assert {c[0] for c in commands} == set(COMMANDS)
+    for arguments in commands:
+        if arguments[0] not in ("compare", "demo"):  # these need the extras: tested with them
+            chosen = [a for a in arguments if not a.startswith("[")]
+            assert halfulp(capsys, *chosen)[0] == 0

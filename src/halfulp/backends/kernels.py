@@ -69,8 +69,8 @@ class Source(NamedTuple):
     name: str
     format: Format
     bits: type[np.signedinteger[Any]]
-    carrier: Callable[..., Any]
-    store: Callable[..., Any]
+    widen: Callable[..., Any]  # a pattern as the carrier
+    store: Callable[..., Any]  # and back
     longest: int  # shift that leaves room for the rule's doubling of what is dropped
 
 
@@ -154,7 +154,7 @@ def cast_one(source: Source, rounding_name: str, codes: bool, normalise: bool) -
     """
     decide = rounding.DECISIONS[rounding_name]
     drawn = rounding_name == "stochastic"
-    widen, store, longest = source.carrier, source.store, source.longest
+    widen, store, longest = source.widen, source.store, source.longest
     fraction_bits = source.format.fraction_bits
     infinity = number_code(source.format, number("inf"))
     magnitude_mask = (1 << source.format.magnitude_bits) - 1
