@@ -100,6 +100,7 @@ def test_formats(capsys: pytest.CaptureFixture[str]) -> None:
 def test_multiply(capsys: pytest.CaptureFixture[str]) -> None:
     found = as_json(capsys, "multiply", "1.9:float16", "-1.9:float16")
     assert (found["exact"], found["result"]["value"]) == ("-3.611484527587890625", "-3.611328125")
+    assert found["operands"][1]["text"] == "-1.9:float16"
 
 
 @pytest.mark.parametrize(

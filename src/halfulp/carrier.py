@@ -1,4 +1,4 @@
-"""L1: what surrounds the rule on every carrier, in its dialect: the exponent before, the fate after.
+"""L1: what surrounds the rule on every carrier, in its dialect: exponents before, fates after.
 
 :func:`convert` says where the last kept bit lies and puts the code together; :func:`settle` gives
 overflow, infinities, NaN, zeros and signs their patterns. Python ints run them for single numbers,

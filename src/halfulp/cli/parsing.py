@@ -7,14 +7,14 @@ import re
 import click
 
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf(inity)?\b|nan\b|∞)", re.IGNORECASE)
-MINUS = "−"  # the number parser reads it as a hyphen; the option parser does not
+MINUS = "−"  # what the option parser does not take for the start of an option
 
 
 class NumberCommand(click.Command):
     """A command whose arguments may be negative numbers, which parsers take for options."""
 
     def parse_args(self, ctx: click.Context, args: list[str]) -> list[str]:
-        """Write the sign of negative arguments so that only number parsers know it."""
+        """Hide the sign of negative arguments from the option parser."""
         takes_value = {
             name
             for p in self.params
@@ -25,7 +25,11 @@ class NumberCommand(click.Command):
             MINUS + arg[1:] if _NEGATIVE.match(arg) and before not in takes_value else arg
             for before, arg in zip(["", *args], args, strict=False)
         ]
-        return super().parse_args(ctx, shielded)
+        rest = super().parse_args(ctx, shielded)
+        for name, value in ctx.params.items():
+            if isinstance(value, str) and value.startswith(MINUS):
+                ctx.params[name] = "-" + value[1:]
+        return rest
 
 
 def names(text: str | None) -> list[str]:
