@@ -41,7 +41,9 @@ def unknown(kind: str, asked: str, known: Collection[str]) -> HalfulpError:
     near = get_close_matches(asked.lower()[:80], known, n=3, cutoff=0.5)
     if near:
         return HalfulpError(f"unknown {kind} {asked!r}: did you mean {listed(near)}?")
-    return HalfulpError(f"unknown {kind} {asked!r}: known are {listed(known)}")
+    few = list(known)[:8]
+    rest = f" and {len(known) - len(few)} more" if len(known) > len(few) else ""
+    return HalfulpError(f"unknown {kind} {asked!r}: known are {', '.join(few)}{rest}")
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> HalfulpError:
@@ -55,5 +57,5 @@ def too_many_steps(steps: int, strategy: str, most: int) -> HalfulpError:
     """A walk that has not settled within the steps that can be simulated."""
     return HalfulpError(
         f"{steps} steps are too many to simulate under {strategy}, which still moves after {most}: "
-        "ask for fewer, or for predict, which gives nearest at any step"
+        "ask for fewer, or for the strategy nearest alone, or hu.predict, which knows any step"
     )

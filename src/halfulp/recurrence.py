@@ -74,6 +74,12 @@ def walkable(target: Format) -> Format:
     return target
 
 
+def state_format(target: Format, strategy: str) -> Format:
+    """What a strategy keeps its weight in: a master is a float32, or as wide as the target."""
+    master = format("float32")
+    return master if strategy == "master" and master.holds(target) else target
+
+
 def gradient_format_of(target: Format, name: str | Format | None) -> Format | None:
     """What the gradient is rounded to: the walk's own format, the one named, or (none) nothing."""
     if name is None:

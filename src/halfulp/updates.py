@@ -3,7 +3,7 @@
 | strategy | what is kept, and how an update arrives |
 |---|---|
 | ``nearest`` | the weight in the format, each sum rounded to nearest even |
-| ``master`` | a float32 weight takes the updates; the format holds a copy of it |
+| ``master`` | a float32 weight takes the updates; the format (if narrower) holds its copy |
 | ``kahan`` | the weight and what it has not yet taken, both in the format |
 | ``stochastic`` | the weight in the format, each sum rounded up or down by chance |
 | ``exact`` | w + n·g of the numbers as given: what the others are measured against |
@@ -29,14 +29,14 @@ from halfulp.recurrence import (
     Update,
     check_steps,
     gradient_format_of,
+    state_format,
     update_of,
     walkable,
     within,
 )
-from halfulp.simulation import Simulation, recorded_steps, simulate
+from halfulp.simulation import STEPS, Simulation, recorded_steps, simulate
 
-STRATEGIES = ("nearest", "master", "kahan", "stochastic", "exact")
-MASTER = "float32"
+STRATEGIES = (*STEPS, "exact")
 # Beyond these many steps of one weight the compiled loop is worth its start.
 FEW_STEPS = 1000
 
@@ -139,8 +139,8 @@ def walk(
 
         found = format(target)
         return ArrayWalk(strategy, found, *walk_array(
-            weight, gradient, steps, walkable(found), strategy, learning_rate,
-            gradient_format_of(found, gradient_format), seed or 0,
+            weight, gradient, steps, walkable(found), state_format(found, strategy), strategy,
+            learning_rate, gradient_format_of(found, gradient_format), seed or 0,
         ))  # fmt: skip
     if _is_array(gradient) or isinstance(gradient, (list, tuple)):
         updates = [update_of(weight, g, target, learning_rate, gradient_format) for g in gradient]
@@ -181,7 +181,7 @@ class _Walker:
 
     @property
     def _state_format(self) -> Format:
-        return format(MASTER) if self.strategy == "master" else self.update.format
+        return state_format(self.update.format, self.strategy)
 
     def _total(self, of: Callable[[Update], Fraction | int]) -> Fraction:
         """The sum of something over all steps."""

@@ -76,7 +76,15 @@ def decode_array(codes: Array, source: Format, dtype: str = "float32") -> Array:
     if codes.dtype.kind not in "iu":
         raise HalfulpError(f"codes are integers, not {codes.dtype}: use encode to make them")
     _check_codes(codes, source)
+    if source.width <= 16:
+        return np.asarray(_values(source, result)[codes])
     return np.asarray(_decode(codes.astype(np.uint64), source).astype(result))
+
+
+@lru_cache(maxsize=64)
+def _values(source: Format, dtype: np.dtype[Any]) -> Array:
+    """The values of all codes of a narrow format, to be looked up."""
+    return np.asarray(_decode(np.arange(source.codes, dtype=np.uint64), source).astype(dtype))
 
 
 def _check_codes(codes: Array, source: Format) -> None:

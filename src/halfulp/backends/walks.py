@@ -19,7 +19,7 @@ from numba.extending import register_jitable
 from halfulp.backends.kernels import FLOAT64, cast_one, compiled, plan
 from halfulp.backends.numpy import FLOAT_DTYPES, cast_array
 from halfulp.casting import cast_to
-from halfulp.catalogue import Format, format
+from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError, too_many_steps
 from halfulp.exact import Number, number
 
@@ -64,11 +64,10 @@ def walk_number(
 
 
 def walk_array(
-    weight: Array, gradient: Any, steps: int | None, target: Format, strategy: str,
-    learning_rate: Any, gradient_format: Format | None, seed: int,
+    weight: Array, gradient: Any, steps: int | None, target: Format, state_format: Format,
+    strategy: str, learning_rate: Any, gradient_format: Format | None, seed: int,
 ) -> Any:  # fmt: skip
     """The fields of :class:`halfulp.updates.ArrayWalk` after its format; see there."""
-    state_format = format("float32") if strategy == "master" else target
     if not fits(state_format):
         raise HalfulpError(
             f"arrays cannot walk in {state_format}: its sums do not fit float64; walk one weight"

@@ -9,7 +9,7 @@ from halfulp.cli.output import check_html, emit
 from halfulp.cli.progress import progress_bar
 
 
-@click.command()
+@click.command(short_help="One training under several recipes.")
 @click.argument("target")
 @click.option("--recipes", metavar="NAMES", help="A comma-separated choice; default: all.")
 @click.option("--seed", default=0, show_default=True, help="Of weights and batches.")

@@ -1,8 +1,9 @@
-"""``halfulp demo``: the article's story end to end, ending in one HTML report."""
+"""``halfulp demo``: why weights stop moving, end to end, ending in one HTML report."""
 
 from __future__ import annotations
 
 import textwrap
+from dataclasses import replace
 
 import click
 
@@ -15,7 +16,7 @@ from halfulp.files import write_text
 TITLE = "Why a float16 weight does not move"
 
 
-@click.command()
+@click.command(short_help="The whole story, ending in an HTML report.")
 @click.option(
     "--html", default="halfulp-demo.html", show_default=True, metavar="FILE",
     help="Where the report goes.",
@@ -24,7 +25,7 @@ TITLE = "Why a float16 weight does not move"
 @click.option("--seed", default=0, show_default=True, help="Of the trainings.")
 @parsing.as_json
 def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
-    """Tell the article's story with its numbers, train a network on digits, leave a report."""
+    """Why a float16 weight does not move: bits, sums, updates, a real training, and a report."""
     from halfulp import training
     from halfulp.report import story
     from halfulp.report.document import Section, document
@@ -41,7 +42,8 @@ def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
     with progress_bar(steps) as show:
         comparison = training.compare(build, seed=seed, steps=steps, target="digits", progress=show)
     told.append(story.training(comparison))
-    write_text(html, document(TITLE, told))
+    numbered = [replace(part, title=f"{n}. {part.title}") for n, part in enumerate(told, start=1)]
+    write_text(html, document(TITLE, [story.INTRODUCTION, *numbered]))
     if as_json:
         click.echo(comparison.to_json())
         return

@@ -8,7 +8,7 @@ from halfulp import exact
 from halfulp.cli import parsing
 
 
-@click.command(cls=parsing.NumberCommand)
+@click.command(cls=parsing.NumberCommand, short_help="A number in any base, exactly.")
 @click.argument("number")
 @click.option("--base", default=10, show_default=True, help="The base to write it in, 2 to 36.")
 @click.option("--from", "source", type=int, help="The base that NUMBER is written in, 2 to 36.")

@@ -9,9 +9,9 @@ from halfulp.cli.output import emit
 from halfulp.explanations import conversion
 
 
-@click.command(cls=parsing.NumberCommand)
+@click.command(cls=parsing.NumberCommand, short_help="A number into a format, bit by bit.")
 @click.argument("number")
-@click.option("--to", required=True, metavar="FORMAT", help="The format, or several: a,b,c.")
+@click.option("--to", required=True, metavar="FORMAT", help="The format; several in turn: a,b,c.")
 @click.option("--via", metavar="FORMATS", help="Formats it passes through first: a,b,c.")
 @parsing.rounding
 @parsing.overflow

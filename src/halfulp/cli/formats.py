@@ -10,7 +10,7 @@ from halfulp.cli.output import emit
 from halfulp.explanations.formats import CatalogueTable, FormatSheet
 
 
-@click.command()
+@click.command(short_help="The catalogue, or one format in full.")
 @click.argument("name", required=False)
 @parsing.as_json
 def formats(name: str | None, as_json: bool) -> None:

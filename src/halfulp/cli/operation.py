@@ -21,7 +21,10 @@ def _operands(command: Callable[..., Any]) -> Any:
             help="The format of the result; by default what the operands promote to.",
         ),
         click.argument("b"), click.argument("a"),
-        click.command(cls=parsing.NumberCommand),
+        click.command(
+            cls=parsing.NumberCommand,
+            short_help=f"{command.__name__.title()} two numbers in a format, bit by bit.",
+        ),
     ):  # fmt: skip
         command = decorate(command)
     return command

@@ -24,6 +24,7 @@ def emit(record: Any, as_json: bool, html: str | None = None, title: str = "") -
         from halfulp.report.record import write_record
 
         write_record(record, html, title)
+        click.echo(f"wrote {html}", err=True)
     if as_json:
         click.echo(record.to_json())
     else:

@@ -6,6 +6,8 @@ import re
 
 import click
 
+from halfulp.rounding import DECISIONS
+
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf(inity)?\b|nan\b|∞)", re.IGNORECASE)
 MINUS = "−"  # what the option parser does not take for the start of an option
 
@@ -41,7 +43,7 @@ as_json = click.option("--json", "as_json", is_flag=True, help="Print JSON inste
 html = click.option("--html", metavar="FILE", help="Also write a self-contained HTML page.")
 rounding = click.option(
     "--rounding", default="nearest_even", metavar="NAME", show_default=True,
-    help="nearest_even, nearest_away, toward_zero, up, down or to_odd.",
+    help=f"One of {', '.join(name for name in DECISIONS if name != 'stochastic')}.",
 )  # fmt: skip
 overflow = click.option(
     "--overflow", metavar="NAME",

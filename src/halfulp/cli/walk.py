@@ -13,7 +13,7 @@ from halfulp.updates import STRATEGIES, walk_all
 LONG = 100_000  # steps that may take over a second
 
 
-@click.command()
+@click.command(short_help="Does the weight move? Every strategy, and where it stalls.")
 @click.option("--weight", required=True, metavar="NUMBER", help="The weight at the start.")
 @click.option("--gradient", required=True, metavar="NUMBER", help="What each step adds.")
 @click.option("--steps", required=True, type=int, help="How many updates.")

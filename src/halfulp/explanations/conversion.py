@@ -31,6 +31,7 @@ class Reason(StrEnum):
     ODD = "to_odd"
     CHANCE = "chance"
     OVERFLOW = "overflow"
+    SATURATED = "saturated"
     UNDERFLOW = "underflow"
     INFINITY = "infinity"
     NAN = "nan"
@@ -235,8 +236,9 @@ def _reason(cast: Cast, detail: Detail, value: Number) -> Reason:
         return Reason.NO_PLACE
     if detail.overflow:
         inside = value.is_finite and not cast.overflows_away(source.negative)
-        return Reason.STAYS_IN_RANGE if inside else Reason.OVERFLOW
-    if not value.is_finite:
+        saturated = Reason.SATURATED if value.is_finite else Reason.OVERFLOW
+        return Reason.STAYS_IN_RANGE if inside else saturated
+    if not value.is_finite or (source.negative and not value.negative):
         return Reason.NO_PLACE
     if source.value and not rule.rounded and not cast.target.zero:
         return Reason.LEAST

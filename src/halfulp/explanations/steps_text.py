@@ -26,6 +26,7 @@ REASONS: dict[Reason, str] = {
     Reason.ODD: "{rest} of an ulp is left over, and to_odd keeps that in an odd last bit",
     Reason.OVERFLOW: "overflow: beyond what rounds to the largest number, {max}, so it becomes "
     "{value}",
+    Reason.SATURATED: "overflow: beyond what rounds to the largest number, {max}: saturated",
     Reason.UNDERFLOW: "underflow: not more than half the least positive number, {least}, so it "
     "becomes zero",
     Reason.STAYS_IN_RANGE: "beyond the largest number, and {rounding} does not leave the range: "
@@ -76,8 +77,9 @@ def _conversion(out: Page, c: Conversion) -> None:
         _kept_and_dropped(out, c)
     out.labelled("because", _reason(c))
     if c.next_bit_value is not None:
-        out.labelled("", f'"look at the next bit" (1 up, 0 down) would give '
-            f"{shown(c.next_bit_value, 30)}, as no framework does")  # fmt: skip
+        others = "frameworks take ties to even" if c.format.fraction_bits else "as some stacks do"
+        differs = f"would give {shown(c.next_bit_value, 30)}: {others}"
+        out.labelled("", f'"look at the next bit" (1 up, 0 down) {differs}')
     if c.error:
         ulps = share(c.error_ulps or Fraction(0))
         equals = "" if ulps.startswith("≈") else "= "
@@ -208,6 +210,9 @@ def _product(out: Page, o: Operation) -> None:
     a, b = o.operands
     power = (a.exponent or 0) + (b.exponent or 0)
     out.labelled("exponents", f"{a.exponent} + {b.exponent} = {power}".replace("+ -", "- "))
+    if o.exact.negative or a.value.negative:
+        signs = " × ".join("-" if t.value.negative else "+" for t in o.operands)
+        out.labelled("signs", f"{signs} = {'-' if o.exact.negative else '+'}")
     out.line("      ", (_fit(_shifted(a.significand, 0)), "fraction"))
     out.line("    × ", (_fit(_shifted(b.significand, 0)), "fraction"))
     raw = _shifted(o.significand, -o.normalise)

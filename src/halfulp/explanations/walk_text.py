@@ -8,7 +8,7 @@ from halfulp.exact import Number, neighbours
 from halfulp.explanations.page import Page, scientific, shown
 from halfulp.prediction import Prediction
 from halfulp.records import decimal_string
-from halfulp.recurrence import Update
+from halfulp.recurrence import Update, state_format
 from halfulp.updates import ErrorBudget, Walk, WalkComparison
 
 
@@ -24,10 +24,9 @@ def walk_page(c: WalkComparison) -> Page:
     out.labelled("update", f"{shown(u.added, 50)}{_changed(u.gradient, u.added)}")
     out.labelled("to move", _threshold(u))
     out.blank()
-    exact = next((w.final for w in c.strategies if w.name == "exact"), None)
     out.table(
         ["strategy", f"after {c.steps} steps", "error", "lost", "stalls at"],
-        [_row(w, exact) for w in c.strategies],
+        [_row(w) for w in c.strategies],
         right="2",
     )
     _stored(out, c.strategies)
@@ -60,12 +59,10 @@ def _threshold(u: Update) -> str:
     return f"half the gap to the next number is {shown(half, 30)}: this update is {verdict}"
 
 
-def _row(w: Walk, exact: Number | None) -> list[str]:
+def _row(w: Walk) -> list[str]:
     stall = "" if w.stall_step is None else f"step {w.stall_step}"
     lost = "" if w.name == "exact" else f"{w.lost} of {w.updates}"
-    error = ""
-    if exact is not None and w.final.is_finite and w.name != "exact":
-        error = _signed(w.final.value - exact.value)
+    error = _signed(w.budget.total) if w.budget else ""
     return [w.name, shown(w.final, 26), error, lost, stall]
 
 
@@ -79,9 +76,11 @@ def _signed(value: Fraction) -> str:
 
 def _stored(out: Page, walks: tuple[Walk, ...]) -> None:
     for w in walks:
-        if w.stored is not None:
+        if w.stored is not None and w.stored != w.final:
             out.labelled(
-                "", f"the {w.name} is a float32; its {w.format} copy is {shown(w.stored, 26)}"
+                "",
+                f"the {w.name} is a {state_format(w.format, w.name)}; its {w.format} copy is "
+                f"{shown(w.stored, 26)}",
             )
 
 
@@ -106,10 +105,11 @@ def _predicted(p: Prediction) -> str:
         return f"nearest leaves the range at step {p.overflow_step}, to {p.overflow_value}"
     if p.stall_step is None or p.stall_value is None:
         return "nothing is added, so the weight stays where it is for ever"
-    when = "never moves" if p.stall_step == 0 else f"stalls after {p.stall_step} steps"
+    if not p.stall_step:
+        return f"nearest never moves from {shown(p.stall_value, 40)}: every update is lost"
     return (
-        f"nearest {when}, at {shown(p.stall_value, 40)}: every later update is lost, however many "
-        "there are"
+        f"nearest stalls after {p.stall_step} steps, at {shown(p.stall_value, 40)}: every later "
+        "update is lost, however many there are"
     )
 
 

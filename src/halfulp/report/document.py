@@ -39,7 +39,7 @@ body { margin: 0 auto; padding: 2rem 1rem 4rem; max-width: 60rem; background: va
 h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 pre { background: var(--panel); padding: 1rem; border-radius: .4rem; }
 $steps
-.figure { margin: 1rem 0; background: #ffffff; border-radius: .4rem; overflow: hidden; }
+.figure { margin: 1rem 0; background: #ffffff; border-radius: .4rem; overflow-x: auto; }
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 </style>
 $script
@@ -47,8 +47,8 @@ $script
 <body>
 <h1>$title</h1>
 $body
-<footer>Made by halfulp $version. Numbers are exact, but for those marked ≈ and errors such as
-1.0e-5.</footer>
+<footer>Made by halfulp $version. The numbers of conversions, sums and walks are exact, but for
+those marked ≈ and errors such as 1.0e-5; those of trainings are measured.</footer>
 </body>
 </html>
 """)
@@ -57,7 +57,7 @@ $body
 _FIGURE: dict[str, Any] = {
     "full_html": False,
     "include_plotlyjs": False,
-    "config": {"displaylogo": False, "responsive": True},
+    "config": {"displayModeBar": False, "responsive": True},
 }
 
 

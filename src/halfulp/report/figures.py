@@ -87,5 +87,6 @@ def lost_figure(c: Comparison) -> Any:
 def _laid_out(figure: Any, title: str, x: str, y: str) -> Any:
     return figure.update_layout(
         title=title, xaxis_title=x, yaxis_title=y, template="plotly_white", height=420,
+        font={"family": "system-ui, sans-serif", "color": "#1c2024"},
         legend={"orientation": "h", "y": -0.25}, margin={"t": 60, "r": 20},
     )  # fmt: skip

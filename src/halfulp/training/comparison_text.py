@@ -12,17 +12,17 @@ def comparison_page(c: Comparison) -> Page:
     """One line a recipe: what it reached, and what it lost on the way."""
     out = Page()
     out.line((c.target, "title"), (f"  {c.steps} steps, seed {c.seed}", "dim"))
-    out.table(
-        ["recipe", "loss", c.metric, "updates lost", "share", "skipped", "s"],
-        [_row(r) for r in c.recipes],
-        right="123456",
-    )
+    table = [["recipe", "loss", c.metric, "updates lost", "share", "skipped", "s"]]
+    table += [_row(r) for r in c.recipes]
+    if all(r.metric is None for r in c.recipes):  # nothing was evaluated
+        table = [row[:2] + row[3:] for row in table]
+    out.table(table[0], table[1:], right="123456")
     out.blank()
     out.line(
         f"  loss: mean of the last {min(LAST, c.steps)} steps. lost: nonzero updates that left"
     )
     out.line("  their weight as it was, of all nonzero ones. skipped: steps that the loss")
-    out.line("  scaler left out.")
+    out.line("  scaler left out. s: seconds.")
     return out
 
 

@@ -104,6 +104,8 @@ def find_build(target: str) -> Build:
         found: Build = importlib.import_module(BUILTIN[target]).build
         return found
     path, colon, function = target.rpartition(":")
+    if target.endswith(".py"):
+        raise HalfulpError(f"{target!r} names no function: did you mean {target}:build?")
     if not colon or not path.endswith(".py"):
         raise HalfulpError(
             f"{target!r} is nothing to compare: give {listed(BUILTIN)}, or file.py:build"
