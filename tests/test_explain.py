@@ -127,6 +127,7 @@ def test_what_is_explained_is_true(value: Fraction, f: hu.Format, mode: str) -> 
         ("inf", "float16", "infinity", "inf"), ("-inf", "float4_e2m1fn", "infinity", "-6"),
         ("nan", "float16", "nan", "nan"), ("nan", "float4_e2m1fn", "nan", "-0"),
         ("0", "float8_e8m0fnu", "no_place", "nan"), ("-2", "float8_e8m0fnu", "no_place", "nan"),
+        ("-0", "float8_e5m2fnuz", "no_place", "0"), ("-1e-9", "float8_e5m2fnuz", "underflow", "0"),
         ("-0", "float16", "exact", "-0"), ("3e-6", "float16", "below_half", "0.00000298023223876953125"),
     ],
 )  # fmt: skip

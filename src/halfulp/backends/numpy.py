@@ -101,9 +101,7 @@ def _check_codes(codes: Array, source: Format) -> None:
 def _decode(codes: Array, source: Format) -> Array:
     """The straight line of catalogue.py, backwards, in float64."""
     magnitude = (codes & np.uint64((1 << source.magnitude_bits) - 1)).astype(np.int64)
-    negative = source.signed & ((codes >> np.uint64(source.magnitude_bits)) & np.uint64(1)).astype(
-        bool
-    )
+    negative = codes >> np.uint64(source.magnitude_bits) != 0
     field = magnitude >> source.fraction_bits
     significand = magnitude - (field << source.fraction_bits)
     normal = field >= source.least_field
@@ -166,30 +164,30 @@ def _run(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> Array:
         return _run_native(x, out, cast, seed, codes=codes)
     if cast.is_stochastic:
         # Each element draws for itself, so there is nothing to look up.
-        return _run_widened(x, out, cast, seed, codes=codes)
+        return _run_as(np.float32, x, out, cast, seed, codes=codes)
     table = _table(native, cast, codes)
-    indices = x.astype(native, copy=False).view(code_dtype(_container(native)))
+    indices = x.astype(native, copy=False).view(_codes_of(native))
     out[...] = table[indices]
     return out
 
 
-def _container(dtype: np.dtype[Any]) -> Format:
-    """A format as wide as the memory of one element (6- and 4-bit floats fill a byte)."""
-    return format(f"ue7m{8 * dtype.itemsize - 7}")
+def _codes_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+    """The unsigned dtype of the same memory (6- and 4-bit floats fill a byte)."""
+    return np.dtype(f"uint{8 * dtype.itemsize}")
 
 
 @lru_cache(maxsize=64)
 def _table(dtype: np.dtype[Any], cast: Cast, codes: bool) -> Array:
-    every = np.arange(1 << (8 * dtype.itemsize), dtype=f"uint{8 * dtype.itemsize}").view(dtype)
-    return _run_widened(every, _empty_result(every, cast, codes), cast, 0, codes=codes)
+    every = np.arange(1 << (8 * dtype.itemsize), dtype=_codes_of(dtype)).view(dtype)
+    out = np.empty(every.shape, code_dtype(cast.target) if codes else dtype)
+    return _run_as(np.float32, every, out, cast, 0, codes=codes)
 
 
-def _empty_result(x: Array, cast: Cast, codes: bool) -> Array:
-    return np.empty(x.shape, code_dtype(cast.target) if codes else x.dtype)
-
-
-def _run_widened(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> Array:
-    widened = x.astype(np.float32)
+def _run_as(
+    wider: type[np.floating[Any]], x: Array, out: Array, cast: Cast, seed: int, *, codes: bool
+) -> Array:
+    """By way of a wider float, which holds every number of x's dtype exactly."""
+    widened = x.astype(wider)
     if codes:
         return _run_native(widened, out, cast, seed, codes=True)
     with np.errstate(over="ignore", invalid="ignore"):
@@ -200,7 +198,7 @@ def _run_widened(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) ->
 def _run_native(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> Array:
     source = source_of(_NATIVE[x.dtype.newbyteorder("=")], cast)
     if source is None and x.dtype.itemsize == 4:
-        return _run_doubled(x, out, cast, seed, codes=codes)
+        return _run_as(np.float64, x, out, cast, seed, codes=codes)
     if source is None:
         raise HalfulpError(
             f"{cast.target} is wider than arrays can be cast to (53 significand bits, 63-bit "
@@ -213,16 +211,6 @@ def _run_native(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> 
         kernel(bits.view(source.bits), _patterns(patterns, source, codes), first, job)
 
     _loop(x, out, work)
-    return out
-
-
-def _run_doubled(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> Array:
-    """A target wider than float32: by way of float64, which holds every float32 exactly."""
-    widened = x.astype(np.float64)
-    if codes:
-        return _run_native(widened, out, cast, seed, codes=True)
-    with np.errstate(over="ignore", invalid="ignore"):
-        out[...] = _run_native(widened, widened, cast, seed, codes=False)
     return out
 
 
@@ -281,6 +269,3 @@ def _in_threads(x: Array, out: Array, work: Work) -> None:
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process; a forked child has none of its parent's and gets its own."""
     return ThreadPoolExecutor(max(1, numba.get_num_threads() - 1), f"halfulp-{process}")
-
-
-__all__ = ["cast_array", "code_dtype", "decode_array", "encode_array"]

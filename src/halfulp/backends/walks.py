@@ -72,12 +72,13 @@ def walk_array(
         raise HalfulpError(
             f"arrays cannot walk in {state_format}: its sums do not fit float64; walk one weight"
         )
-    w = _in_format(_floats(weight, "weights"), state_format)
+    given = _floats(weight, "weights")
+    w = _in_format(given, state_format)
     held = None if strategy == "exact" else gradient_format
     g, steps, constant = _gradients(gradient, w.shape, steps, learning_rate, held)
     if strategy == "exact":
         total = steps * g[0] if constant else g.sum(axis=0)
-        final = np.asarray(weight, dtype=np.float64) + total.reshape(_each(total, w.shape))
+        final = given + total.reshape(_each(total, w.shape))
         none = np.zeros(w.shape, np.int64)
         return steps, final, None, none, none, None
     final, lost, stall, _ = _run(

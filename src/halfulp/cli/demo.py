@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import textwrap
 from dataclasses import replace
+from typing import TYPE_CHECKING
 
 import click
 
@@ -12,6 +13,9 @@ from halfulp.cli.output import check_html
 from halfulp.cli.progress import progress_bar
 from halfulp.explanations.page import WIDTH, Page
 from halfulp.files import write_text
+
+if TYPE_CHECKING:  # the report is imported when the demo runs
+    from halfulp.report.document import Section
 
 TITLE = "Why a float16 weight does not move"
 
@@ -28,7 +32,7 @@ def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
     """Why a float16 weight does not move: bits, sums, updates, a real training, and a report."""
     from halfulp import training
     from halfulp.report import story
-    from halfulp.report.document import Section, document
+    from halfulp.report.document import document
     from halfulp.training.experiment import find_build
 
     check_html(html)
@@ -51,10 +55,7 @@ def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
     click.echo(f"\nThe report, with figures, is in {html}")
 
 
-def _tell(number: int, part: object) -> None:
-    from halfulp.report.document import Section
-
-    assert isinstance(part, Section)
+def _tell(number: int, part: Section) -> None:
     heading = Page()
     heading.line((f"{number}. {part.title}", "key"))
     for paragraph in part.prose.split("\n\n"):

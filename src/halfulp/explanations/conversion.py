@@ -29,7 +29,6 @@ class Reason(StrEnum):
     TOWARD_ZERO = "toward_zero"
     AWAY = "away_from_zero"
     ODD = "to_odd"
-    CHANCE = "chance"
     OVERFLOW = "overflow"
     SATURATED = "saturated"
     UNDERFLOW = "underflow"
@@ -238,7 +237,8 @@ def _reason(cast: Cast, detail: Detail, value: Number) -> Reason:
         inside = value.is_finite and not cast.overflows_away(source.negative)
         saturated = Reason.SATURATED if value.is_finite else Reason.OVERFLOW
         return Reason.STAYS_IN_RANGE if inside else saturated
-    if not value.is_finite or (source.negative and not value.negative):
+    lost_sign = source.negative and not source.value and not value.negative
+    if not value.is_finite or lost_sign:
         return Reason.NO_PLACE
     if source.value and not rule.rounded and not cast.target.zero:
         return Reason.LEAST

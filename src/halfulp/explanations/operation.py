@@ -71,7 +71,7 @@ def explain_operation(
     left, right = operands(a, b, target)
     cast = meeting_cast(left, right, target, rounding, overflow)
     exact = EXACT[operation](left.number, right.number, rounding)
-    top = max((_exponent(n) for n in (left.number, right.number) if _has_bits(n)), default=0)
+    top = max((binade(n.value) for n in (left.number, right.number) if _has_bits(n)), default=0)
     terms = (_term(left, operation, top), _term(right, operation, top))
     exponent, significand = _bits(exact)
     start = top if operation == "add" else sum(t.exponent or 0 for t in terms)
@@ -91,15 +91,16 @@ def explain_operation(
 
 def _term(given: Operand, operation: str, top: int) -> Term:
     exponent, significand = _bits(given.number)
-    code = None if given.format is None else number_code(given.format, given.number)
+    target = given.format
+    code = None if target is None else number_code(target, given.number)
     shift = 0 if exponent is None or operation != "add" else top - exponent
     return Term(
         text=given.text,
         given=given.given,
         value=given.number,
-        format=given.format,
-        code=None if given.format is None or code is None else given.format.hex(code),
-        fields=None if given.format is None or code is None else fields_of(given.format, code),
+        format=target,
+        code=None if target is None or code is None else target.hex(code),
+        fields=None if target is None or code is None else fields_of(target, code),
         rounded=given.given != given.number,
         exponent=exponent,
         significand=_padded(significand, given, exponent),
@@ -119,15 +120,11 @@ def _has_bits(n: Number) -> bool:
     return n.is_finite and bool(n.value)
 
 
-def _exponent(n: Number) -> int:
-    return binade(n.value)
-
-
 def _bits(n: Number) -> tuple[int | None, str]:
     """The exponent of the first bit and all bits of a dyadic number; of others the first 64."""
     if not _has_bits(n):
         return None, ""
-    exponent = _exponent(n)
+    exponent = binade(n.value)
     size = abs(n.value)
     scaled = size * power_of_two(size.denominator.bit_length() - 1)
     if scaled.denominator != 1:

@@ -24,11 +24,6 @@ class Recipe(Record):
     master: str | None = None  # what the optimizer updates; None: the compute weights themselves
     dynamic_loss_scale: bool = False  # by torch.amp.GradScaler, with its defaults
 
-    @property
-    def weights(self) -> str:
-        """The format that holds the updates: the master's, or the compute weights'."""
-        return self.master or self.compute
-
 
 RECIPES: dict[str, Recipe] = {
     r.name: r
