@@ -115,11 +115,11 @@ def goes_up(
             return not odd
         case "stochastic":
             scaled = rest * 2**bits
-            return scaled.numerator // scaled.denominator + chance >= 2**bits
+            return scaled.numerator // scaled.denominator > chance
     raise AssertionError(mode)
 
 
-def round_code(f: Any, value: Fraction, mode: str, *, noise: int = 0, bits: int = 32) -> Any:
+def round_code(f: Any, value: Fraction, mode: str, *, word: int = 0, bits: int = 32) -> Any:
     """The signed result of casting a finite nonzero number: its code, or 'overflow' or 'least'.
 
     Signed formats only see the magnitude code with their sign bit; -0 gives way where it must.
@@ -139,7 +139,7 @@ def round_code(f: Any, value: Fraction, mode: str, *, noise: int = 0, bits: int 
     floor, ceiling = meaning(f, low), value_after(f, low)
     rest = (size - floor) / (ceiling - floor)
     place = (rest > Fraction(1, 2)) - (rest < Fraction(1, 2))
-    up = goes_up(mode, place, low % 2 == 1, negative, noise, rest, bits)
+    up = goes_up(mode, place, low % 2 == 1, negative, word >> (32 - bits), rest, bits)
     if mode == "to_odd" and low == top:
         up = False
     if not up:

@@ -10,7 +10,7 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 from halfulp.catalogue import Format
-from halfulp.rounding import Rounded, clamp, round_off
+from halfulp.rounding import Rounded, at_most, positive, round_off
 
 
 class Placement(NamedTuple):
@@ -22,6 +22,14 @@ class Placement(NamedTuple):
     fraction_bits: int  # of the target
     flush: int  # what more is dropped below the least normal number where no subnormals are
     longest: int  # the longest shift of the carrier
+
+
+class Step(NamedTuple):
+    """What was dropped of a significand, and how."""
+
+    drop: Any  # bits dropped, before the carrier's limit
+    shift: Any  # and within it
+    rule: Rounded
 
 
 class Converted(NamedTuple):
@@ -47,8 +55,24 @@ def placement(target: Format, width: int, bias: int, longest: int = 62) -> Place
 
 def drop_of(exponent: Any, place: Any) -> Any:
     """How many bits a significand loses: more below the least normal binade."""
-    below = (place.least - exponent) * (exponent < place.least)
-    return place.drop + below + place.flush * (exponent < place.least)
+    below = positive(place.least - exponent)
+    return place.drop + below + place.flush * (below > 0)
+
+
+def base_of(exponent: Any, place: Any) -> Any:
+    """The code that the kept bits are added to: where the straight line of a binade begins."""
+    field = exponent + positive(place.least - exponent) + place.rebias
+    return (field - 1) << place.fraction_bits
+
+
+def round_at(
+    negative: Any, exponent: Any, significand: Any, parity: Any, place: Any, chance: Any,
+    decide: Any,
+) -> Step:  # fmt: skip
+    """A significand to the bits that have a place, by the rule; ``parity`` as the rule takes it."""
+    drop = drop_of(exponent, place)
+    shift = at_most(drop, place.longest)
+    return Step(drop, shift, round_off(significand, shift, parity, negative, chance, decide))
 
 
 def convert(
@@ -58,13 +82,10 @@ def convert(
 
     A zero significand gives the code 0, or -1 in a format without zero; so does what rounds to it.
     """
-    is_below = exponent < place.least
-    drop = drop_of(exponent, place)
-    shift = clamp(drop, place.longest)
-    field = exponent + (place.least - exponent) * is_below + place.rebias
-    base = (field - 1) << place.fraction_bits
-    rule = round_off(significand, shift, base, negative, chance, decide)
-    return Converted((rule.rounded << (place.flush * is_below)) + base, drop, shift, rule)
+    base = base_of(exponent, place)
+    step = round_at(negative, exponent, significand, base, place, chance, decide)
+    code = (step.rule.rounded << (place.flush * (exponent < place.least))) + base
+    return Converted(code, step.drop, step.shift, step.rule)
 
 
 class Outcome(NamedTuple):
@@ -94,6 +115,28 @@ def settle(
     pattern = choose(over, choose(negative, o.over_negative, o.over), pattern)
     pattern = choose(infinite, choose(negative, o.infinite_negative, o.infinite), pattern)
     return choose(nan, choose(negative, o.nan_negative, o.nan), pattern)
+
+
+def settle_plainly(pattern: Any, sign: Any, void: Any, over: Any, nan: Any, o: Any) -> Any:
+    """:func:`settle` where both signs fare alike, zeros stay zeros and infinities overflow."""
+    pattern = choose(over, o.over, pattern)
+    pattern = choose(nan, o.nan, pattern)
+    return choose(void, 0, pattern) | sign
+
+
+def is_plain(place: Placement, o: Outcome, sign: int) -> bool:
+    """Whether :func:`settle_plainly` serves; ``sign`` is the sign bit of the patterns."""
+    mirrored = all(
+        negative == positive | sign
+        for positive, negative in (
+            (o.void, o.void_negative), (o.over, o.over_negative),
+            (o.infinite, o.infinite_negative), (o.nan, o.nan_negative),
+        )
+    )  # fmt: skip
+    zeros = (o.void, o.zero, o.zero_negative) == (0, 0, sign)
+    kept = o.keep == -1 and o.sign == sign
+    ordinary = place.fraction_bits > 0 and not place.flush
+    return mirrored and zeros and kept and ordinary and o.over == o.infinite
 
 
 def choose(condition: Any, yes: Any, no: Any) -> Any:

@@ -86,6 +86,14 @@ class Cast(Record):
     policy: Policy
     random_bits: int = 32  # of each stochastic decision
 
+    def __hash__(self) -> int:
+        return self._hash
+
+    @cached_property
+    def _hash(self) -> int:
+        # Casts are looked up at every call; a dataclass would hash all its parts each time.
+        return hash((self.target, self.rounding, self.policy, self.random_bits))
+
     @property
     def is_stochastic(self) -> bool:
         """Whether the decisions need random bits."""
@@ -107,22 +115,22 @@ class Cast(Record):
         """The patterns of this cast when it answers with codes."""
         return outcome(self, self.target)
 
-    def number(self, source: Any, *, noise: int = 0) -> Number:
+    def number(self, source: Any, *, word: int = 0) -> Number:
         """The cast of one number of any kind and size, rounded once from its exact value."""
-        return code_number(self.target, self.code(source, noise=noise))
+        return code_number(self.target, self.code(source, word=word))
 
-    def code(self, source: Any, *, noise: int = 0) -> int:
+    def code(self, source: Any, *, word: int = 0) -> int:
         """The code that one number becomes."""
-        return self.detail(number(source), noise=noise).code
+        return self.detail(number(source), word=word).code
 
-    def detail(self, source: Number, *, noise: int = 0) -> Detail:
+    def detail(self, source: Number, *, word: int = 0) -> Detail:
         """The cast of one number with everything the rule saw: what explanations are made of."""
         exact = abs(source.value) if source.is_finite else Fraction(0)
         exponent, significand, width, sticky = _significand(exact, self.target)
         # An exact carrier has room for every shift: nothing is ever clamped.
         place = placement(self.target, width, self.target.bias, longest=1 << 30)
         field = exponent + self.target.bias
-        chance = chance_of(noise, self.random_bits, drop_of(field, place), place.longest)
+        chance = chance_of(word, self.random_bits, drop_of(field, place), place.longest)
         negative = int(source.negative)
         step = convert(negative, field, significand, place, chance, self.decide)
         over = source.is_finite and step.code > self.target.max_code

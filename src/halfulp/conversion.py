@@ -8,6 +8,7 @@ from __future__ import annotations
 import sys
 from decimal import Decimal
 from fractions import Fraction
+from functools import lru_cache
 from typing import Any
 
 from halfulp.casting import Cast, code_number
@@ -42,14 +43,14 @@ def cast(
     >>> cast(1.12156456132, "float16"), cast("1.12156456132", "float16")
     (1.12109375, '1.12109375')
     """
-    job = profiled_cast(target, rounding, overflow, random_bits)
+    job = _job(target, rounding, overflow, random_bits)
     seed = _checked_seed(job, seed)
     if _is_array(x):
         from halfulp.backends.numpy import cast_array
 
         return _unwrapped(x, cast_array(_array(x), job, seed=seed, out=out))
     _refuse_out(out)
-    return as_kind_of(x, job.number(x, noise=_noise(job, seed)))
+    return as_kind_of(x, job.number(x, word=_word(job, seed)))
 
 
 def encode(
@@ -69,17 +70,17 @@ def encode(
     >>> hex(encode(1.12156456132, "float16"))
     '0x3c7c'
     """
-    job = profiled_cast(target, rounding, overflow, random_bits)
+    job = _job(target, rounding, overflow, random_bits)
     seed = _checked_seed(job, seed)
     if _is_array(x):
         from halfulp.backends.numpy import encode_array
 
         return _unwrapped(x, encode_array(_array(x), job, seed=seed, out=out))
     _refuse_out(out)
-    return job.code(x, noise=_noise(job, seed))
+    return job.code(x, word=_word(job, seed))
 
 
-def decode(codes: Any, source: str | Format, dtype: str = "float32") -> Any:
+def decode(codes: Any, source: str | Format, dtype: str = "float32", *, out: Any = None) -> Any:
     """The values of codes: an array of ``dtype``, or for one Python int the exact value as a float
     (a Fraction where no float64 is as wide).
 
@@ -92,13 +93,25 @@ def decode(codes: Any, source: str | Format, dtype: str = "float32") -> Any:
     if _is_array(codes):
         from halfulp.backends.numpy import decode_array
 
-        return _unwrapped(codes, decode_array(_array(codes), found, dtype))
+        return _unwrapped(codes, decode_array(_array(codes), found, dtype, out=out))
     if isinstance(codes, bool) or not isinstance(codes, int):
         raise HalfulpError(f"codes are integers, not {type(codes).__name__}: {codes!r}")
     number = code_number(found, codes)
     as_float = number.to_float()
     exact = not number.is_finite or (abs(as_float) != float("inf") and as_float == number.value)
     return as_float if exact else number.value
+
+
+@lru_cache(maxsize=1024, typed=True)
+def _known_job(*names: Any) -> Cast:
+    return profiled_cast(*names)
+
+
+def _job(*names: Any) -> Cast:
+    try:
+        return _known_job(*names)
+    except TypeError:  # what cannot be hashed is no name either: let it say so
+        return profiled_cast(*names)
 
 
 def _checked_seed(job: Cast, seed: int | None) -> int:
@@ -109,9 +122,9 @@ def _checked_seed(job: Cast, seed: int | None) -> int:
     return seed or 0
 
 
-def _noise(job: Cast, seed: int) -> int:
-    """The random bits of a single number: those of element 0."""
-    return int(random_word(key_of(seed), 0)) >> (NOISE_BITS - job.random_bits)
+def _word(job: Cast, seed: int) -> int:
+    """The random word of a single number: those of element 0."""
+    return int(random_word(key_of(seed), 0, 0)) if job.is_stochastic else 0
 
 
 def _refuse_out(out: Any) -> None:

@@ -1,11 +1,13 @@
 """L0: randomness as integers the caller passes. A counter-based hash of (seed, index).
 
-The same seed and element index give the same 32 bits whatever the thread, chunk or backend. Only
-32-bit words are multiplied, so carriers of 32 wrapping bits and Python ints agree. It is a
-two-round Even-Mansour cipher: a 64-bit key from the seed, and a public permutation of 32 bits
-between its halves.
+The same seed and element index give the same 32 bits whatever the thread, chunk or backend. A word
+is the low 32 bits of whatever carrier it stands in: nothing above them ever flows down, so carriers
+of 32 wrapping bits, of 64, and Python ints agree without masking at each step. It is an
+Even-Mansour cipher: a public permutation of 32 bits between the halves of a 64-bit key.
 
-Source of the permutation: C. Wellons, "Prospecting for hash functions" (2018), ``lowbias32``.
+Sources: S. Even and Y. Mansour, "A construction of a cipher from a single pseudorandom
+permutation" (1997); of the permutation: C. Wellons, "Prospecting for hash functions" (2018),
+``lowbias32``.
 """
 
 from typing import Any, NamedTuple
@@ -15,7 +17,7 @@ NOISE_BITS = 32
 
 
 class Key(NamedTuple):
-    """A seed as two 32-bit words."""
+    """A seed as two 32-bit words, signed, so that every carrier takes them."""
 
     low: int
     high: int
@@ -31,28 +33,34 @@ def key_of(seed: int, stream: int = 0) -> Key:
     for number in (seed, stream):
         rest = -2 * number - 1 if number < 0 else 2 * number  # every integer once, none negative
         while True:
-            low = mix((low ^ rest) & WORD)
-            high = mix((high + low) & WORD)
+            low = mix(low ^ rest) & WORD
+            high = mix(high + low) & WORD
             rest >>= 32
             if not rest:
                 break
-    return Key(low, high)
+    return Key(signed_word(low), signed_word(high))
 
 
-def random_word(key: Any, index: Any) -> Any:
-    """32 random bits of element ``index`` (below 2**64).
+def signed_word(word: int) -> int:
+    """The low 32 bits of an int as a signed number."""
+    word &= WORD
+    return word - (word >> 31 << 32)
 
-    >>> 0 <= random_word(key_of(7), 12345) <= WORD
-    True
+
+def random_word(key: Any, low: Any, high: Any) -> Any:
+    """32 random bits, the low ones of the answer, of element ``low + (high << 32)``.
+
+    >>> random_word(key_of(7), 12345, 0) & WORD
+    3431411525
     """
-    first = mix((index ^ key.low) & WORD)
-    return mix((first ^ key.high ^ (index >> 32)) & WORD)
+    # Where the high word is the same for many elements, a compiler mixes it once.
+    return mix(low ^ key.low ^ mix(high)) ^ key.high
 
 
 def mix(word: Any) -> Any:
     """A permutation of the 32-bit words with next to no bias."""
-    word = word ^ (word >> 16)
-    word = (word * 0x7FEB352D) & WORD
-    word = word ^ (word >> 15)
-    word = (word * 0x846CA68B) & WORD
-    return word ^ (word >> 16)
+    word = word ^ ((word >> 16) & 0xFFFF)
+    word = word * 0x7FEB352D
+    word = word ^ ((word >> 15) & 0x1FFFF)
+    word = word * -0x7B935975  # 0x846CA68B as a signed word
+    return word ^ ((word >> 16) & 0xFFFF)

@@ -21,6 +21,11 @@ class Record:
     #: ``module:function`` that draws the record as a page of text; imported when first drawn.
     renderer: ClassVar[str] = ""
 
+    def __getstate__(self) -> dict[str, Any]:
+        # What is derived stays behind: hashes of names differ from process to process.
+        itself: Any = self
+        return {f.name: getattr(self, f.name) for f in fields(itself)}
+
     def page(self) -> Any:
         """The record as styled lines (a :class:`halfulp.explanations.page.Page`)."""
         from importlib import import_module

@@ -80,8 +80,8 @@ def to_odd(dropped: Any, unit: Any, odd: Any, negative: Any, chance: Any) -> Any
 
 def stochastic(dropped: Any, unit: Any, odd: Any, negative: Any, chance: Any) -> Any:
     """Up with the probability dropped / unit, cut to the random bits at hand: see Chance."""
-    fraction = (dropped >> chance.right) << chance.left
-    return fraction + chance.noise >= chance.whole
+    # Moved by half their range, words of 32 wrapping bits compare as if they had no sign.
+    return (dropped >> chance.right) + HALF_WORD > chance.threshold + HALF_WORD
 
 
 #: Every rounding by its name: what the strings of the public functions mean.
@@ -96,32 +96,47 @@ DECISIONS: dict[str, Callable[..., Any]] = {
 }
 
 
+HALF_WORD = -(1 << 31)
+
+
 class Chance(NamedTuple):
-    """Random bits beside the dropped part cut or widened to as many bits.
+    """Random bits beside as many leading bits of the dropped part: up where those exceed these.
 
     With k random bits "up" has the probability floor(2**k · dropped / unit) / 2**k: never more than
     the true share, and less by under 2**-k. Zero stays zero, and far below the least subnormal,
     where the carrier cannot hold ``unit``, the share is rightly nothing.
     """
 
-    noise: Any  # an integer of [0, whole)
-    whole: Any  # 2 ** bits
-    right: Any  # how far the dropped part goes right to have that many bits,
-    left: Any  # or left
+    threshold: Any  # random bits, as many as are compared
+    right: Any  # how far the dropped part goes right to have as many
 
 
-def chance_of(noise: Any, bits: Any, drop: Any, longest: Any) -> Chance:
-    """``bits`` random bits for a rounding that drops ``drop``; ``longest`` is the carrier's shift.
+def chance_of(word: Any, bits: Any, drop: Any, longest: Any) -> Chance:
+    """The first ``bits`` of a random 32-bit word, for a rounding that drops ``drop`` bits.
 
-    >>> round_off(0b101_11, 2, 0, 0, chance_of(1, 2, 2, 62), stochastic).up  # 3/4 + 1/4: up
+    Fewer are enough where fewer are dropped: the rest of both would be zeros against noise.
+    ``longest`` is the carrier's longest shift; what lies above a word's 32 bits does not matter.
+
+    >>> round_off(0b101_11, 2, 0, 0, chance_of(0b10 << 30, 2, 2, 62), stochastic).up  # 3/4 > 2/4
     True
-    >>> round_off(0b101_11, 2, 0, 0, chance_of(0, 2, 2, 62), stochastic).up
+    >>> round_off(0b101_11, 2, 0, 0, chance_of(0b11 << 30, 2, 2, 62), stochastic).up
     False
     """
-    return Chance(noise, 1 << bits, clamp(drop - bits, longest), clamp(bits - drop, longest))
+    beyond_first = clamp(drop - 1, bits - 1)
+    threshold = (word >> (31 - beyond_first)) & ((2 << beyond_first) - 1)
+    return Chance(threshold, clamp(drop - 1 - beyond_first, longest))
 
 
 def clamp(value: Any, limit: Any) -> Any:
     """``value`` within [0, limit], without a branch."""
-    value = value * (value > 0)
+    return at_most(positive(value), limit)
+
+
+def positive(value: Any) -> Any:
+    """``value``, or 0 where it is negative."""
+    return value * (value > 0)
+
+
+def at_most(value: Any, limit: Any) -> Any:
+    """``value``, or ``limit`` where it is larger."""
     return value + (limit - value) * (value > limit)

@@ -49,8 +49,8 @@ def _stochastic_step(target: Format, seed: int) -> Step:
     key = key_of(seed)
 
     def step(state: State, added: Number, n: int) -> State:
-        noise = int(random_word(key, n << 32))
-        return cast.number(exact_sum(state[0], added), noise=noise), state[1]
+        word = random_word(key, 0, n)
+        return cast.number(exact_sum(state[0], added), word=word), state[1]
 
     return step
 

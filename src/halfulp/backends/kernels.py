@@ -1,8 +1,8 @@
 """L1: the loops over arrays, compiled by Numba from the same function texts that Python ints run.
 
-A kernel is compiled once per source width, rounding and kind of result; the format comes as plain
-ints at run time. Kernels release the GIL and know where in the array they start, so that any
-number of threads gives the same bits.
+A kernel is compiled once per carrier, rounding and kind of result; the format comes as plain ints
+at run time. Kernels release the GIL and know where in the array they start, so that any number of
+threads gives the same bits.
 """
 
 from __future__ import annotations
@@ -11,26 +11,29 @@ import hashlib
 import inspect
 import sys
 from collections.abc import Callable
-from functools import cache
+from functools import cache, lru_cache
 from types import FunctionType, ModuleType
-from typing import Any, NamedTuple
+from typing import Any
 
 import numba
 import numpy as np
+import numpy.typing as npt
 from numba.extending import register_jitable
 
-from halfulp import carrier, noise, rounding
+from halfulp import carrier, noise, patterns, rounding
 from halfulp.backends import lanes
-from halfulp.backends.lanes import float_field, lane, unlane
-from halfulp.carrier import Outcome, Placement, placement
-from halfulp.casting import Cast, number_code, outcome
-from halfulp.catalogue import Format, format
-from halfulp.exact import finite, number
+from halfulp.backends.lanes import float_field, lane, unlane, wide_vectors
+from halfulp.carrier import Outcome, Placement
+from halfulp.casting import Cast
+from halfulp.catalogue import Format
+from halfulp.noise import Key
+from halfulp.patterns import Carrier, Plan, Shape, fits, pattern_cast, plan, shape_of
 
 for _function in (
-    rounding.round_off, rounding.clamp, rounding.chance_of, *rounding.DECISIONS.values(),
-    carrier.convert, carrier.drop_of, carrier.settle, carrier.choose,
-    noise.random_word, noise.mix,
+    rounding.round_off, rounding.clamp, rounding.positive, rounding.at_most, rounding.chance_of,
+    *rounding.DECISIONS.values(), carrier.convert, carrier.round_at, carrier.drop_of,
+    carrier.base_of, carrier.settle, carrier.settle_plainly, carrier.choose, noise.random_word,
+    noise.mix,
 ):  # fmt: skip
     register_jitable(_function)
 
@@ -41,10 +44,10 @@ def _fingerprint(*modules: ModuleType) -> str:
     return hashlib.sha256(texts.encode()).hexdigest()
 
 
-RULE_TEXTS = _fingerprint(rounding, carrier, noise, lanes, sys.modules[__name__])
+RULE_TEXTS = _fingerprint(rounding, carrier, noise, patterns, lanes, sys.modules[__name__])
 
 
-def compiled(loop: Callable[..., Any], name: str, one: Any) -> Any:
+def compiled(loop: Callable[..., Any], name: str, one: Any = None) -> Any:
     """A loop compiled around ``one``, the body it names, and kept on disk where possible.
 
     Numba keys what it keeps on disk by a function's name and code, but not by the globals it uses
@@ -59,19 +62,10 @@ def compiled(loop: Callable[..., Any], name: str, one: Any) -> Any:
         return numba.njit(nogil=True)(kernel)
 
 
+LINE = 64  # bytes of a cache line
+
 #: What a loop calls for each element; :func:`compiled` puts it in place.
 one: Any = None
-
-
-class Source(NamedTuple):
-    """How the bits of a native float lie, and the carrier its kernels compute on."""
-
-    name: str
-    format: Format
-    bits: type[np.signedinteger[Any]]
-    widen: Callable[..., Any]  # a pattern as the carrier
-    store: Callable[..., Any]  # and back
-    longest: int  # shift that leaves room for the rule's doubling of what is dropped
 
 
 @register_jitable
@@ -79,120 +73,88 @@ def _same(value):  # type: ignore[no-untyped-def]  # Numba infers it
     return value
 
 
-FLOAT32 = Source("float32", format("float32"), np.int32, lane, unlane, 30)
-FLOAT32_IN_64_BITS = Source("float32_in_64", format("float32"), np.int32, np.int64, np.int32, 62)
-FLOAT64 = Source("float64", format("float64"), np.int64, np.int64, _same, 62)
+FLOAT32 = Carrier("float32", patterns.FLOAT32, 32, lane, unlane, float_field)
+FLOAT32_WIDE = Carrier("float32_wide", patterns.FLOAT32, 64, np.int64, np.int32, float_field)
+FLOAT64 = Carrier("float64", patterns.FLOAT64, 64, np.int64, _same, float_field)
 
 
-def source_of(native: Format, cast: Cast) -> Source | None:
-    """The source whose carrier holds every step of a cast from float32 or float64, or None."""
-    largest_field = native.emax + cast.target.bias + 1
-    bits = (largest_field << cast.target.fraction_bits).bit_length()
-    if native.precision < cast.target.precision or bits > 63:
-        return None
-    if native == FLOAT64.format:
-        return FLOAT64
-    # 32 random bits and the whole they are a share of need more than 32 bits themselves.
-    return FLOAT32 if bits <= 31 and not cast.is_stochastic else FLOAT32_IN_64_BITS
+def carrier_of(native: Format, cast: Cast) -> Carrier | None:
+    """The narrowest carrier that holds every step of a cast from float32 or float64, or None."""
+    for made in (FLOAT32, FLOAT32_WIDE, FLOAT64):
+        if made.source == native and fits(cast, native, made.bits):
+            return made
+    return None
 
 
-class Plan(NamedTuple):
-    """Everything a kernel needs to know of a cast, as ints."""
-
-    place: Placement
-    outcome: Outcome
-    max_code: int
-    tiny: int  # the least positive number, as a pattern of the source
-    key: noise.Key
-    random_bits: int
+def flat_plan(cast: Cast, made: Carrier, seed: int, *, codes: bool) -> npt.NDArray[np.int64]:
+    """A plan as kernels take it: one array, which costs Numba a tenth of nested tuples a call."""
+    return _flat_plan(cast, made, seed if cast.is_stochastic else 0, codes)
 
 
-def plan(cast: Cast, source: Source, seed: int, *, codes: bool) -> Plan:
-    """A cast from a native float as ints for its kernel."""
-    native = source.format
-    container = cast.target if codes else native
+@lru_cache(maxsize=4096)
+def _flat_plan(cast: Cast, made: Carrier, seed: int, codes: bool) -> npt.NDArray[np.int64]:
+    ints = plan(cast, made, seed, codes=codes)
+    parts = [part if isinstance(part, tuple) else (part,) for part in ints]
+    return np.array([number for part in parts for number in part], dtype=np.int64)
+
+
+@register_jitable
+def unflattened(p):  # type: ignore[no-untyped-def]  # Numba infers it
+    """The Plan of a flat one, inside a kernel."""
     return Plan(
-        placement(cast.target, native.precision, native.bias, source.longest),
-        Outcome(*map(_signed, outcome(cast, container))),
-        cast.target.max_code,
-        number_code(native, finite(cast.target.least_positive)),
-        noise.key_of(seed),
-        cast.random_bits,
+        Placement(p[0], p[1], p[2], p[3], p[4], p[5]),
+        Outcome(p[6], p[7], p[8], p[9], p[10], p[11], p[12], p[13], p[14], p[15], p[16], p[17]),
+        p[18],
+        p[19],
+        Key(p[20], p[21]),
+        p[22],
     )
 
 
-def _signed(pattern: int) -> int:
-    """A 64-bit pattern as the int64 of the same bits."""
-    return pattern - (1 << 64) if pattern >= 1 << 63 else pattern
-
-
-def cast_kernel(cast: Cast, source: Source, *, codes: bool) -> Any:
-    """The kernel of a cast: ``(bits in, patterns out, index of the first element, plan)``."""
-    # Where the target goes below the source's least normal number, subnormals are normalised first.
-    reaches_below = cast.target.emin < source.format.emin
-    return _cast_kernel(source, cast.rounding, codes, reaches_below)
+def cast_kernel(cast: Cast, made: Carrier, *, codes: bool) -> Any:
+    """The kernel of a cast: ``(bits in, patterns out, index of the first element, flat plan)``."""
+    return _cast_kernel(made, shape_of(cast, made, codes=codes))
 
 
 @cache
-def _cast_kernel(source: Source, rounding_name: str, codes: bool, normalise: bool) -> Any:
-    traits = (source.name, rounding_name, "codes" if codes else "values", f"n{normalise:d}")
-    return compiled(
-        _cast_loop, "cast_" + "_".join(traits), cast_one(source, rounding_name, codes, normalise)
-    )
+def _cast_kernel(made: Carrier, shape: Shape) -> Any:
+    return compiled(_cast_loop, f"cast_{named(made, shape)}", cast_one(made, shape))
 
 
-def _cast_loop(bits, out, first, plan):  # type: ignore[no-untyped-def]  # Numba infers them
-    for i in range(bits.size):
-        out[i] = one(bits[i], first + i, plan)
+def named(made: Carrier, shape: Shape) -> str:
+    """What a kernel of this shape is called on disk."""
+    flags = "".join(str(int(flag)) for flag in shape[1:])
+    return f"{made.name}_{shape.rounding}_{flags}"
+
+
+def _cast_loop(bits, out, first, flat):  # type: ignore[no-untyped-def]  # Numba infers them
+    wide_vectors()
+    plan = unflattened(flat)
+    # What comes before the first whole cache line goes apart: stores across two lines are slow.
+    start, end = 0, min(bits.size, (-out.ctypes.data % LINE) // out.itemsize)
+    while start < bits.size:
+        high = (first + start) >> 32  # of an index; it seldom changes
+        end = min(end, ((high + 1) << 32) - first)
+        # Slices, since Numba gathers where it cannot see that an index is not negative.
+        source, target = bits[start:end], out[start:end]
+        for i in range(source.size):
+            target[i] = one(source[i], first + start + i, high, plan)
+        start, end = end, bits.size
 
 
 @cache
-def cast_one(source: Source, rounding_name: str, codes: bool, normalise: bool) -> Any:
-    """The cast of one bit pattern, for kernels to call: ``(pattern, index of its noise, plan)``.
+def cast_one(made: Carrier, shape: Shape) -> Any:
+    """:func:`halfulp.patterns.pattern_cast` for kernels to call."""
+    return register_jitable(pattern_cast(made, shape))
 
-    The arguments of this factory are resolved when a kernel is compiled.
-    """
-    decide = rounding.DECISIONS[rounding_name]
-    drawn = rounding_name == "stochastic"
-    widen, store, longest = source.widen, source.store, source.longest
-    fraction_bits = source.format.fraction_bits
-    infinity = number_code(source.format, number("inf"))
-    magnitude_mask = (1 << source.format.magnitude_bits) - 1
 
-    @register_jitable
-    def cast_pattern(bits, index, plan):  # type: ignore[no-untyped-def]  # Numba infers them
-        pattern = widen(bits)
-        negative = widen(pattern < 0)
-        magnitude = pattern & magnitude_mask
-        field = magnitude >> fraction_bits
-        field = field + (field == 0)
-        significand = magnitude - ((field - 1) << fraction_bits)
-        lift = widen(0)
-        if normalise:
-            lift = (fraction_bits - float_field(significand)) * (significand != 0)
-        exponent = field - lift
-        significand = significand << lift
-        chance = None
-        if drawn:
-            drop = carrier.drop_of(exponent, plan.place)
-            word = noise.random_word(plan.key, index) >> (32 - plan.random_bits)
-            chance = rounding.chance_of(word, plan.random_bits, drop, longest)
-        step = carrier.convert(negative, exponent, significand, plan.place, chance, decide)
-        result = step.code
-        if not codes:
-            result = (step.rule.rounded << step.shift >> lift) + ((field - 1) << fraction_bits)
-            result = carrier.choose(step.shift > fraction_bits + 1, plan.tiny, result)
-        return store(
-            carrier.settle(
-                result,
-                negative,
-                step.rule.rounded == 0,
-                magnitude == 0,
-                step.code > plan.max_code,
-                magnitude == infinity,
-                magnitude > infinity,
-                plan.outcome,
-            )
-        )
+def _lookup_loop(codes, table, out):  # type: ignore[no-untyped-def]  # Numba infers them
+    wide_vectors()
+    for i in range(codes.size):
+        out[i] = table[codes[i]]
 
-    return cast_pattern
+
+@cache
+def lookup_kernel() -> Any:
+    """``out[i] = table[codes[i]]``: ``(codes, table, out)``, of any dtypes."""
+    return compiled(_lookup_loop, "lookup")

@@ -18,8 +18,8 @@ import numba
 import numpy as np
 import numpy.typing as npt
 
-from halfulp.backends.kernels import Source, cast_kernel, plan, source_of
-from halfulp.casting import Cast
+from halfulp.backends.kernels import carrier_of, cast_kernel, flat_plan, lookup_kernel
+from halfulp.casting import Cast, cast_to
 from halfulp.catalogue import Format, NanStyle, format, formats
 from halfulp.errors import HalfulpError
 
@@ -30,7 +30,8 @@ PIECE = 1 << 16
 # What is copied at a time from arrays that are strided or of foreign byte order: half an L2 cache.
 BLOCK = 1 << 15
 
-_NATIVE = {np.dtype(np.float32): format("float32"), np.dtype(np.float64): format("float64")}
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
+_NATIVE = {_FLOAT32: format("float32"), _FLOAT64: format("float64")}
 FLOAT_DTYPES = {f.name for f in formats()}
 
 
@@ -61,13 +62,15 @@ def code_dtype(target: Format) -> np.dtype[Any]:
     raise HalfulpError(f"{target} has codes of {target.width} bits: arrays hold at most 64")
 
 
-def decode_array(codes: Array, source: Format, dtype: str = "float32") -> Array:
+def decode_array(
+    codes: Array, source: Format, dtype: str = "float32", *, out: Array | None = None
+) -> Array:
     """The values of an array of codes, exactly.
 
-    Raises HalfulpError where ``codes`` are no integers of the format, or where ``dtype`` cannot
-    hold every number of the format.
+    Raises HalfulpError where ``codes`` are no integers of the format, where ``dtype`` cannot hold
+    every number of the format, and for an ``out`` that does not fit; nothing is written then.
     """
-    result = _float_dtype(dtype)
+    result = _float_dtype(dtype if out is None else getattr(out, "dtype", dtype))
     if not format(result.name).holds(source):
         raise HalfulpError(
             f"{result} cannot hold every number of {source}: ask for dtype='float64', or decode "
@@ -76,9 +79,22 @@ def decode_array(codes: Array, source: Format, dtype: str = "float32") -> Array:
     if codes.dtype.kind not in "iu":
         raise HalfulpError(f"codes are integers, not {codes.dtype}: use encode to make them")
     _check_codes(codes, source)
-    if source.width <= 16:
-        return np.asarray(_values(source, result)[codes])
-    return np.asarray(_decode(codes.astype(np.uint64), source).astype(result))
+    out = _checked_out(out, codes.shape, result)
+    if source.width > 16:
+        out[...] = _decode(codes.astype(np.uint64), source)
+        return out
+    unsigned = code_dtype(source)
+    if codes.dtype.itemsize != unsigned.itemsize:
+        codes = codes.astype(unsigned)
+    loop(codes.view(unsigned.newbyteorder(codes.dtype.byteorder)), out, _decoding(source, result))
+    return out
+
+
+@lru_cache(maxsize=64)
+def _decoding(source: Format, result: np.dtype[Any]) -> Work:
+    table = np.zeros(1 << (8 * code_dtype(source).itemsize), result)
+    table[: source.codes] = _values(source, result)
+    return looked_up(table)
 
 
 @lru_cache(maxsize=64)
@@ -88,7 +104,8 @@ def _values(source: Format, dtype: np.dtype[Any]) -> Array:
 
 
 def _check_codes(codes: Array, source: Format) -> None:
-    if not codes.size:
+    unsigned = codes.dtype.kind == "u"
+    if not codes.size or (unsigned and 8 * codes.dtype.itemsize == source.width):
         return
     least, largest = int(codes.min()), int(codes.max())
     if least < 0 or largest >= source.codes:
@@ -127,14 +144,19 @@ def _decode(codes: Array, source: Format) -> Array:
 def _check_dtype(x: Array) -> None:
     if isinstance(x, np.ma.MaskedArray):
         raise HalfulpError("a masked array would lose its mask: cast x.filled(0) or x.data")
-    if x.dtype.name not in FLOAT_DTYPES:
+    if not _is_float(x.dtype):
         raise HalfulpError(
             f"an array of dtype {x.dtype} cannot be cast: give floats, such as "
             "x.astype('float64'), or Python numbers"
         )
 
 
-def _float_dtype(name: str) -> np.dtype[Any]:
+@lru_cache(maxsize=256)
+def _is_float(dtype: np.dtype[Any]) -> bool:
+    return dtype.name in FLOAT_DTYPES
+
+
+def _float_dtype(name: Any) -> np.dtype[Any]:
     try:
         dtype = np.dtype(name)
     except TypeError:
@@ -157,18 +179,92 @@ def _checked_out(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]
 
 # How a cast runs.
 
+#: What is done to a stretch of elements: ``(values in, values or codes out, index of the first)``.
+Work = Callable[[Array, Array, int], None]
+
 
 def _run(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> Array:
-    native = x.dtype.newbyteorder("=")
-    if native in _NATIVE:
-        return _run_native(x, out, cast, seed, codes=codes)
+    native = x.dtype if x.dtype.isnative else x.dtype.newbyteorder("=")
+    loop(x, out, work_of(native, cast, seed, codes=codes))
+    return out
+
+
+def work_of(dtype: np.dtype[Any], cast: Cast, seed: int, *, codes: bool) -> Work:
+    """A cast of contiguous elements of a float dtype, of native byte order."""
+    return _work(dtype, cast, seed if cast.is_stochastic else 0, codes)
+
+
+@lru_cache(maxsize=1024)
+def _work(dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool) -> Work:
+    if dtype in _NATIVE:
+        return _direct(dtype, cast, seed, codes) or _by_way_of(_FLOAT64, dtype, cast, seed, codes)
     if cast.is_stochastic:
         # Each element draws for itself, so there is nothing to look up.
-        return _run_as(np.float32, x, out, cast, seed, codes=codes)
-    table = _table(native, cast, codes)
-    indices = x.astype(native, copy=False).view(_codes_of(native))
-    out[...] = table[indices]
-    return out
+        return _by_way_of(_FLOAT32, dtype, cast, seed, codes)
+    return looked_up(_table(dtype, cast, codes))
+
+
+def _direct(dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool) -> Work | None:
+    """By a kernel that reads the dtype itself."""
+    carrier = carrier_of(_NATIVE[dtype], cast)
+    if carrier is None and dtype == _FLOAT64:
+        raise HalfulpError(
+            f"{cast.target} is wider than arrays can be cast to (53 significand bits, 63-bit "
+            "codes): cast Python numbers"
+        )
+    if carrier is None:
+        return None
+    kernel = cast_kernel(cast, carrier, codes=codes)
+    plan = flat_plan(cast, carrier, seed, codes=codes)
+    bits = np.dtype(f"int{8 * dtype.itemsize}")
+
+    def work(x: Array, out: Array, first: int) -> None:
+        kernel(x.view(bits), out if codes else out.view(bits), first, plan)
+
+    return work
+
+
+def looked_up(table: Array) -> Work:
+    """By a table with an entry for every code of a dtype of 8 or 16 bits."""
+    kernel, patterns = lookup_kernel(), table.view(_codes_of(table.dtype))
+    bits = np.dtype(f"uint{(len(table) - 1).bit_length()}")
+
+    def work(x: Array, out: Array, first: int) -> None:
+        kernel(x.view(bits), patterns, out.view(patterns.dtype))
+
+    return work
+
+
+def _by_way_of(
+    wider: np.dtype[Any], dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool
+) -> Work:
+    """By way of a wider float that holds every number of the dtype, a cache block at a time."""
+    widen = _widening(dtype, wider)
+    cast_wide = _work(wider, cast, seed, codes)
+    narrow = _work(wider, cast_to(dtype.name), 0, True)
+
+    def work(x: Array, out: Array, first: int) -> None:
+        wide = np.empty(min(BLOCK, x.size), wider)
+        for start in range(0, x.size, BLOCK):
+            part, end = wide[: x.size - start], min(start + BLOCK, x.size)
+            widen(x[start:end], part, 0)
+            if codes:
+                cast_wide(part, out[start:end], first + start)
+            else:
+                cast_wide(part, part, first + start)
+                narrow(part, out[start:end].view(_codes_of(dtype)), 0)
+
+    return work
+
+
+def _widening(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Work:
+    if dtype.itemsize <= 2:
+        return looked_up(_memory_values(dtype, wider))
+
+    def work(x: Array, out: Array, first: int) -> None:
+        out[...] = x
+
+    return work
 
 
 def _codes_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
@@ -176,70 +272,52 @@ def _codes_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(f"uint{8 * dtype.itemsize}")
 
 
+def _every_pattern(dtype: np.dtype[Any]) -> Array:
+    return np.arange(1 << (8 * dtype.itemsize), dtype=_codes_of(dtype)).view(dtype)
+
+
 @lru_cache(maxsize=64)
+def _memory_values(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Array:
+    """The values of all patterns of a narrow dtype; of the unused bits of a byte as it has them."""
+    return _every_pattern(dtype).astype(wider)
+
+
+@lru_cache(maxsize=256)
 def _table(dtype: np.dtype[Any], cast: Cast, codes: bool) -> Array:
-    every = np.arange(1 << (8 * dtype.itemsize), dtype=_codes_of(dtype)).view(dtype)
+    """What a cast makes of every pattern of a narrow dtype: values of the dtype, or codes."""
+    every = _every_pattern(dtype)
     out = np.empty(every.shape, code_dtype(cast.target) if codes else dtype)
-    return _run_as(np.float32, every, out, cast, 0, codes=codes)
-
-
-def _run_as(
-    wider: type[np.floating[Any]], x: Array, out: Array, cast: Cast, seed: int, *, codes: bool
-) -> Array:
-    """By way of a wider float, which holds every number of x's dtype exactly."""
-    widened = x.astype(wider)
-    if codes:
-        return _run_native(widened, out, cast, seed, codes=True)
-    with np.errstate(over="ignore", invalid="ignore"):
-        out[...] = _run_native(widened, widened, cast, seed, codes=False).astype(x.dtype)
+    _by_way_of(_FLOAT32, dtype, cast, 0, codes)(every, out, 0)
     return out
 
 
-def _run_native(x: Array, out: Array, cast: Cast, seed: int, *, codes: bool) -> Array:
-    source = source_of(_NATIVE[x.dtype.newbyteorder("=")], cast)
-    if source is None and x.dtype.itemsize == 4:
-        return _run_as(np.float64, x, out, cast, seed, codes=codes)
-    if source is None:
-        raise HalfulpError(
-            f"{cast.target} is wider than arrays can be cast to (53 significand bits, 63-bit "
-            "codes): cast Python numbers"
-        )
-    kernel = cast_kernel(cast, source, codes=codes)
-    job = plan(cast, source, seed, codes=codes)
-
-    def work(bits: Array, patterns: Array, first: int) -> None:
-        kernel(bits.view(source.bits), _patterns(patterns, source, codes), first, job)
-
-    _loop(x, out, work)
-    return out
-
-
-def _patterns(out: Array, source: Source, codes: bool) -> Array:
-    return out if codes else out.view(source.bits)
-
-
-Work = Callable[[Array, Array, int], None]
-
-
-def _loop(x: Array, out: Array, work: Work) -> None:
+def loop(x: Array, out: Array, work: Work) -> None:
     """Run ``work`` over all elements in C order: in place if memory allows, else by blocks."""
-    plain = x.flags.c_contiguous and out.flags.c_contiguous and x.dtype.isnative
-    same = x.__array_interface__["data"][0] == out.__array_interface__["data"][0]
-    apart = (same and x.dtype == out.dtype) or not np.may_share_memory(x, out)
-    if plain and out.dtype.isnative and apart:
-        _in_threads(x.reshape(-1), out.reshape(-1), work)
-        return
+    if _is_plain(x) and _is_plain(out):
+        if not np.may_share_memory(x, out) or _same_place(x, out):
+            flat, into = x.reshape(-1), out.reshape(-1)
+            in_threads(x.size, lambda start, end: work(flat[start:end], into[start:end], start))
+            return
     first = 0
     for source, target in _blocks(x, out):
         work(source, target, first)
         first += source.size
 
 
+def _is_plain(x: Array) -> bool:
+    """Whether kernels can run over the memory as it lies."""
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+
+
+def _same_place(x: Array, out: Array) -> bool:
+    return x.ctypes.data == out.ctypes.data and x.dtype == out.dtype
+
+
 def _blocks(x: Array, out: Array) -> Iterator[tuple[Array, Array]]:
     """Contiguous blocks of native byte order, copied in and out by NumPy's own iterator."""
     dtypes = [array.dtype.newbyteorder("=") for array in (x, out)]
     # NumPy's stubs spell the flag "contig" wrongly.
-    flags: Any = [["readonly", "contig"], ["writeonly", "contig"]]
+    flags: Any = [["readonly", "contig", "aligned"], ["writeonly", "contig", "aligned"]]
     with np.nditer(
         [x, out],
         flags=["external_loop", "buffered", "zerosize_ok", "copy_if_overlap"],
@@ -249,20 +327,19 @@ def _blocks(x: Array, out: Array) -> Iterator[tuple[Array, Array]]:
         yield from blocks
 
 
-def _in_threads(x: Array, out: Array, work: Work) -> None:
-    threads = min(numba.get_num_threads(), x.size // PIECE)
+def in_threads(size: int, work: Callable[[int, int], Any]) -> list[Any]:
+    """The answers of ``work(start, end)`` over stretches of ``size`` elements, one a thread.
+
+    They come in the order of the stretches, and must not depend on where these end.
+    """
+    pieces = size // PIECE
+    threads = min(numba.get_num_threads(), pieces) if pieces > 1 else 1
     if threads < 2:
-        work(x, out, 0)
-        return
-    bounds = [x.size * i // threads for i in range(threads + 1)]
+        return [work(0, size)]
+    bounds = [size * i // threads for i in range(threads + 1)]
     pool = _pool(os.getpid())
-    rest = [
-        pool.submit(work, x[start:end], out[start:end], start)
-        for start, end in pairwise(bounds[1:])
-    ]
-    work(x[: bounds[1]], out[: bounds[1]], 0)
-    for future in rest:
-        future.result()
+    rest = [pool.submit(work, start, end) for start, end in pairwise(bounds[1:])]
+    return [work(0, bounds[1]), *(future.result() for future in rest)]
 
 
 @lru_cache(maxsize=1)

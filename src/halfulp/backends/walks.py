@@ -16,12 +16,13 @@ import numpy as np
 import numpy.typing as npt
 from numba.extending import register_jitable
 
-from halfulp.backends.kernels import FLOAT64, cast_one, compiled, plan
+from halfulp.backends.kernels import FLOAT64, cast_one, compiled, flat_plan, named, unflattened
 from halfulp.backends.numpy import FLOAT_DTYPES, cast_array
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError, too_many_steps
 from halfulp.exact import Number, number
+from halfulp.patterns import Shape, shape_of
 
 Array = npt.NDArray[Any]
 
@@ -159,11 +160,11 @@ def _run(
     w = np.ascontiguousarray(w, dtype=np.float64).copy()
     lost, stall = np.zeros(w.size, np.int64), np.full(w.size, -1, np.int64)
     path = np.empty((marks.size, w.size))
-    kernel = _walk_kernel(strategy == "kahan", rounding_name)
+    kernel = _walk_kernel(strategy == "kahan", shape_of(cast, FLOAT64, codes=False))
     constant = g.shape[0] == 1
     settles = constant and (strategy != "stochastic" or not g.any())
     limit = min(steps, MOST_STEPS) if constant else steps
-    job = plan(cast, FLOAT64, seed, codes=False)
+    job = flat_plan(cast, FLOAT64, seed, codes=False)
     unsettled = kernel(w, g, steps, limit, settles, lost, stall, marks, path, job)
     if unsettled and limit < steps:
         raise too_many_steps(steps, strategy, limit)
@@ -195,13 +196,13 @@ def same(a, b):
 
 
 @cache
-def _walk_kernel(kahan: bool, rounding_name: str) -> Any:
-    cast_pattern = cast_one(FLOAT64, rounding_name, False, False)
+def _walk_kernel(kahan: bool, shape: Shape) -> Any:
+    cast_pattern = cast_one(FLOAT64, shape)
 
     @register_jitable
     def rounded(value, plan, element, step):
         """A float64 to the nearest number of the format, as the cast kernel does it."""
-        pattern = cast_pattern(np.float64(value).view(np.int64), (step << 32) | element, plan)
+        pattern = cast_pattern(np.float64(value).view(np.int64), element, step, plan)
         return np.int64(pattern).view(np.float64)
 
     @register_jitable
@@ -214,10 +215,12 @@ def _walk_kernel(kahan: bool, rounding_name: str) -> Any:
         taken = rounded(odd_sum(before, -after), plan, element, step)
         return after, rounded(odd_sum(pending, taken), plan, element, step)
 
-    return compiled(_walk_loop, f"walk_{'kahan' if kahan else rounding_name}", step_once)
+    strategy = "kahan" if kahan else "plain"
+    return compiled(_walk_loop, f"walk_{strategy}_{named(FLOAT64, shape)}", step_once)
 
 
-def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, plan):
+def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, flat):
+    plan = unflattened(flat)
     carried = np.zeros(BLOCK)
     unsettled = 0
     for start in range(0, w.size, BLOCK):

@@ -1,0 +1,172 @@
+"""L1: the cast of one bit pattern of a native float, written once for every array backend.
+
+A backend views its arrays as integers and says how its carrier is made (:class:`Carrier`);
+everything else is here: fields apart, subnormals normalised where the target needs it, the rule,
+and the pattern of the answer. What depends on the format comes as ints at run time
+(:class:`Plan`); rounding and the kind of answer are fixed when :func:`pattern_cast` makes the
+function, so that a compiler sees straight-line code.
+"""
+
+from __future__ import annotations
+
+from collections.abc import Callable
+from typing import Any, NamedTuple
+
+from halfulp.carrier import (
+    Outcome,
+    Placement,
+    base_of,
+    choose,
+    convert,
+    drop_of,
+    is_plain,
+    placement,
+    round_at,
+    settle,
+    settle_plainly,
+)
+from halfulp.casting import Cast, number_code, outcome
+from halfulp.catalogue import Format, format
+from halfulp.exact import finite, number
+from halfulp.noise import Key, key_of, random_word
+from halfulp.rounding import DECISIONS, chance_of
+
+
+class Carrier(NamedTuple):
+    """The integers that patterns are computed in, and the float they are patterns of."""
+
+    name: str
+    source: Format  # float32 or float64
+    bits: int  # of the carrier; it wraps
+    widen: Callable[[Any], Any]  # an integer or a truth value as the carrier
+    store: Callable[[Any], Any]  # and back to a pattern
+    float_field: Callable[[Any], Any]  # floor(log2) of a positive carrier value
+
+    @property
+    def longest(self) -> int:
+        """The longest shift that leaves room for the rule's doubling of what is dropped."""
+        return self.bits - 2
+
+
+class Plan(NamedTuple):
+    """Everything a loop needs to know of a cast, as ints that fit its carrier."""
+
+    place: Placement
+    outcome: Outcome
+    largest: int  # the largest finite number, as a pattern of the answer
+    tiny: int  # the least positive number, as a pattern of the source
+    key: Key
+    random_bits: int
+
+
+def fits(cast: Cast, source: Format, bits: int) -> bool:
+    """Whether integers of ``bits`` hold every step of a cast from a native float."""
+    largest_field = source.emax + cast.target.bias + 1
+    codes = (largest_field << cast.target.fraction_bits).bit_length()
+    return source.precision >= cast.target.precision and codes < bits and source.width <= bits
+
+
+def plan(cast: Cast, carrier: Carrier, seed: int, *, codes: bool) -> Plan:
+    """A cast from a native float as ints for its carrier."""
+    source = carrier.source
+    fates = outcome(cast, cast.target if codes else source)
+    return Plan(
+        placement(cast.target, source.precision, source.bias, carrier.longest),
+        Outcome(*(_signed(pattern, carrier.bits) for pattern in fates)),
+        cast.target.max_code if codes else number_code(source, finite(cast.target.max)),
+        number_code(source, finite(cast.target.least_positive)),
+        key_of(seed),
+        cast.random_bits,
+    )
+
+
+def _signed(pattern: int, bits: int) -> int:
+    """A pattern as the signed integer of the same bits."""
+    return pattern - (1 << bits) if pattern >> (bits - 1) == 1 else pattern
+
+
+class Shape(NamedTuple):
+    """What a compiled cast is specialised for: straight-line code without what it never needs."""
+
+    rounding: str
+    codes: bool  # the answer is codes, else patterns of the source
+    normalise: bool  # the target reaches below the source's least normal number
+    plain: bool  # nothing but what carrier.settle_plainly does befalls what has no place
+
+
+def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
+    """The shape of a cast on a carrier."""
+    made = plan(cast, carrier, 0, codes=codes)
+    container = cast.target if codes else carrier.source
+    sign = _signed(container.sign_bit, carrier.bits)
+    infinities_overflow = cast.target.emax <= carrier.source.emax
+    plain = infinities_overflow and is_plain(made.place, made.outcome, sign)
+    return Shape(
+        cast.rounding,
+        codes,
+        normalise=cast.target.emin < carrier.source.emin,
+        plain=plain and cast.target.signed,
+    )
+
+
+def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
+    """The cast of a pattern: ``(pattern, low and high word of its noise's index, plan)``.
+
+    It answers with codes, or with patterns of the source. The arguments of this factory are
+    resolved when a compiler sees the function.
+    """
+    rounding, codes, normalise, plain = shape
+    decide = DECISIONS[rounding]
+    drawn = rounding == "stochastic"
+    # The nearest of a number below half the least positive one is never that one.
+    leaps = rounding not in ("nearest_even", "nearest_away", "toward_zero")
+    widen, store, float_field, longest = (
+        carrier.widen, carrier.store, carrier.float_field, carrier.longest,
+    )  # fmt: skip
+    fraction_bits = carrier.source.fraction_bits
+    infinity = number_code(carrier.source, number("inf"))
+    magnitude_mask = (1 << carrier.source.magnitude_bits) - 1
+
+    def cast_pattern(bits: Any, low: Any, high: Any, plan: Any) -> Any:
+        pattern = widen(bits)
+        negative = widen(pattern < 0)
+        magnitude = pattern & magnitude_mask
+        field = magnitude >> fraction_bits
+        field = field + widen(field == 0)
+        significand = magnitude - ((field - 1) << fraction_bits)
+        lift = widen(0)
+        if normalise:
+            lift = (fraction_bits - float_field(significand)) * widen(significand != 0)
+        exponent = field - lift
+        significand = significand << lift
+        place = plan.place
+        if plain:
+            place = Placement(
+                place.drop, place.least, place.rebias, place.fraction_bits, 0, longest
+            )
+        chance = None
+        if drawn:
+            word = random_word(plan.key, widen(low), widen(high))
+            drop = drop_of(exponent, place)
+            chance = chance_of(word, plan.random_bits, drop, longest)
+        if codes:
+            made = convert(negative, exponent, significand, place, chance, decide)
+            rule, result = made.rule, made.code
+        else:
+            parity = 0 if plain else base_of(exponent, place)
+            step = round_at(negative, exponent, significand, parity, place, chance, decide)
+            rule = step.rule
+            result = (rule.rounded << step.shift >> lift) + ((field - 1) << fraction_bits)
+            if leaps:
+                result = choose(step.shift > fraction_bits + 1, plan.tiny, result)
+        void, over = rule.rounded == 0, result > plan.largest
+        nan, fates = magnitude > infinity, plan.outcome
+        if plain:
+            return store(settle_plainly(result, negative * fates.sign, void, over, nan, fates))
+        zero, infinite = magnitude == 0, magnitude == infinity
+        return store(settle(result, negative, void, zero, over, infinite, nan, fates))
+
+    return cast_pattern
+
+
+FLOAT32, FLOAT64 = format("float32"), format("float64")
