@@ -20,6 +20,7 @@ P3109 = [f for width in range(3, 9) for f in hu.p3109_formats(width)]
 KNOWN_TO_ML_DTYPES = [f for f in CATALOGUE if hasattr(ml_dtypes, f.name) or f.name == "float16"]
 SMALL = [f for f in (*CATALOGUE, *CUSTOMS, *P3109) if f.width <= 8]
 MODES = [mode for mode in DECISIONS if mode != "stochastic"]
+DRAWN_AND_NOT = [*MODES, "stochastic"]
 
 
 def by_name(f: object) -> str:

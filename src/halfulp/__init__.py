@@ -23,6 +23,7 @@ _HOMES = {
     "digits": "exact",
     "from_digits": "exact",
     "neighbours": "exact",
+    "tally": "tally",
     "add": "arithmetic",
     "mul": "arithmetic",
     "explain": "explanations.conversion",
@@ -50,6 +51,7 @@ if TYPE_CHECKING:
     from halfulp.explanations.conversion import explain as explain
     from halfulp.explanations.operation import explain_operation as explain_operation
     from halfulp.prediction import predict as predict
+    from halfulp.tally import tally as tally
     from halfulp.updates import walk as walk
     from halfulp.updates import walk_all as walk_all
 

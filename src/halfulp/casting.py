@@ -172,6 +172,18 @@ def cast_to(
     return _cast(found, rounding, policy_of(found, overflow), random_bits)
 
 
+def checked_seed(cast: Cast, seed: int | None) -> int:
+    """The seed of a cast; what draws nothing needs none.
+
+    Raises HalfulpError where one is needed and missing, and for what is no integer.
+    """
+    if cast.is_stochastic and seed is None:
+        raise HalfulpError("stochastic rounding draws random bits: pass seed=, any integer")
+    if seed is not None and not isinstance(seed, int):
+        raise HalfulpError(f"seed must be an integer: found {type(seed).__name__}")
+    return seed or 0
+
+
 @lru_cache(maxsize=1024)
 def _cast(target: Format, rounding: str, policy: Policy, random_bits: int) -> Cast:
     # One object for equal casts, so that what it derives is derived once.

@@ -86,7 +86,11 @@ def data_frame(rows: Sequence[Record], leave_out: Sequence[str] = ()) -> Any:
         import pandas
     except ModuleNotFoundError:
         raise missing_extra("pandas", "report", "to_pandas") from None
-    kept = [{k: v for k, v in row.to_dict().items() if k not in leave_out} for row in rows]
+    kept = [
+        {"name": getattr(row, "name", None)}
+        | {k: v for k, v in row.to_dict().items() if k not in leave_out}
+        for row in rows
+    ]
     return pandas.DataFrame(kept).set_index("name")
 
 

@@ -93,7 +93,11 @@ def flat_plan(cast: Cast, made: Carrier, seed: int, *, codes: bool) -> npt.NDArr
 
 @lru_cache(maxsize=4096)
 def _flat_plan(cast: Cast, made: Carrier, seed: int, codes: bool) -> npt.NDArray[np.int64]:
-    ints = plan(cast, made, seed, codes=codes)
+    return flattened(plan(cast, made, seed, codes=codes))
+
+
+def flattened(ints: Plan) -> npt.NDArray[np.int64]:
+    """A plan as one array."""
     parts = [part if isinstance(part, tuple) else (part,) for part in ints]
     return np.array([number for part in parts for number in part], dtype=np.int64)
 

@@ -79,6 +79,18 @@ def float_field(typingctx, value):
 
 
 @intrinsic
+def trailing_zeros(typingctx, value):
+    """How many low bits of a nonzero integer are 0."""
+    if value != LANE and not isinstance(value, types.Integer):
+        return None
+
+    def codegen(context, builder, signature, args):
+        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+
+    return value(value), codegen
+
+
+@intrinsic
 def wide_vectors(typingctx):
     """Ask for vectors of 512 bits in the function that calls it, where the processor has them.
 

@@ -31,7 +31,7 @@ PIECE = 1 << 16
 BLOCK = 1 << 15
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
-_NATIVE = {_FLOAT32: format("float32"), _FLOAT64: format("float64")}
+NATIVE = {_FLOAT32: format("float32"), _FLOAT64: format("float64")}
 FLOAT_DTYPES = {f.name for f in formats()}
 
 
@@ -42,14 +42,14 @@ def cast_array(x: Array, cast: Cast, *, seed: int = 0, out: Array | None = None)
     Raises HalfulpError for dtypes that are no floats, and for an ``out`` that does not fit;
     nothing is written then.
     """
-    _check_dtype(x)
+    check_dtype(x)
     out = _checked_out(out, x.shape, x.dtype)
     return _run(x, out, cast, seed, codes=False)
 
 
 def encode_array(x: Array, cast: Cast, *, seed: int = 0, out: Array | None = None) -> Array:
     """The codes of ``x`` in the target, in the least unsigned dtype that holds them."""
-    _check_dtype(x)
+    check_dtype(x)
     out = _checked_out(out, x.shape, code_dtype(cast.target))
     return _run(x, out, cast, seed, codes=True)
 
@@ -141,7 +141,8 @@ def _decode(codes: Array, source: Format) -> Array:
 # What dtypes are.
 
 
-def _check_dtype(x: Array) -> None:
+def check_dtype(x: Array) -> None:
+    """Raise HalfulpError for what is no array of floats that can be cast."""
     if isinstance(x, np.ma.MaskedArray):
         raise HalfulpError("a masked array would lose its mask: cast x.filled(0) or x.data")
     if not _is_float(x.dtype):
@@ -196,17 +197,17 @@ def work_of(dtype: np.dtype[Any], cast: Cast, seed: int, *, codes: bool) -> Work
 
 @lru_cache(maxsize=1024)
 def _work(dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool) -> Work:
-    if dtype in _NATIVE:
-        return _direct(dtype, cast, seed, codes) or _by_way_of(_FLOAT64, dtype, cast, seed, codes)
+    if dtype in NATIVE:
+        return _direct(dtype, cast, seed, codes) or by_way_of(_FLOAT64, dtype, cast, seed, codes)
     if cast.is_stochastic:
         # Each element draws for itself, so there is nothing to look up.
-        return _by_way_of(_FLOAT32, dtype, cast, seed, codes)
+        return by_way_of(_FLOAT32, dtype, cast, seed, codes)
     return looked_up(_table(dtype, cast, codes))
 
 
 def _direct(dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool) -> Work | None:
     """By a kernel that reads the dtype itself."""
-    carrier = carrier_of(_NATIVE[dtype], cast)
+    carrier = carrier_of(NATIVE[dtype], cast)
     if carrier is None and dtype == _FLOAT64:
         raise HalfulpError(
             f"{cast.target} is wider than arrays can be cast to (53 significand bits, 63-bit "
@@ -226,7 +227,7 @@ def _direct(dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool) -> Work | 
 
 def looked_up(table: Array) -> Work:
     """By a table with an entry for every code of a dtype of 8 or 16 bits."""
-    kernel, patterns = lookup_kernel(), table.view(_codes_of(table.dtype))
+    kernel, patterns = lookup_kernel(), table.view(codes_of(table.dtype))
     bits = np.dtype(f"uint{(len(table) - 1).bit_length()}")
 
     def work(x: Array, out: Array, first: int) -> None:
@@ -235,11 +236,11 @@ def looked_up(table: Array) -> Work:
     return work
 
 
-def _by_way_of(
+def by_way_of(
     wider: np.dtype[Any], dtype: np.dtype[Any], cast: Cast, seed: int, codes: bool
 ) -> Work:
     """By way of a wider float that holds every number of the dtype, a cache block at a time."""
-    widen = _widening(dtype, wider)
+    widen = widening(dtype, wider)
     cast_wide = _work(wider, cast, seed, codes)
     narrow = _work(wider, cast_to(dtype.name), 0, True)
 
@@ -252,12 +253,13 @@ def _by_way_of(
                 cast_wide(part, out[start:end], first + start)
             else:
                 cast_wide(part, part, first + start)
-                narrow(part, out[start:end].view(_codes_of(dtype)), 0)
+                narrow(part, out[start:end].view(codes_of(dtype)), 0)
 
     return work
 
 
-def _widening(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Work:
+def widening(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Work:
+    """The elements of a dtype as a wider float that holds them."""
     if dtype.itemsize <= 2:
         return looked_up(_memory_values(dtype, wider))
 
@@ -267,37 +269,38 @@ def _widening(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Work:
     return work
 
 
-def _codes_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
+def codes_of(dtype: np.dtype[Any]) -> np.dtype[Any]:
     """The unsigned dtype of the same memory (6- and 4-bit floats fill a byte)."""
     return np.dtype(f"uint{8 * dtype.itemsize}")
 
 
-def _every_pattern(dtype: np.dtype[Any]) -> Array:
-    return np.arange(1 << (8 * dtype.itemsize), dtype=_codes_of(dtype)).view(dtype)
+def every_pattern(dtype: np.dtype[Any]) -> Array:
+    """All that can lie in the memory of one element, in the order of the codes."""
+    return np.arange(1 << (8 * dtype.itemsize), dtype=codes_of(dtype)).view(dtype)
 
 
 @lru_cache(maxsize=64)
 def _memory_values(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Array:
     """The values of all patterns of a narrow dtype; of the unused bits of a byte as it has them."""
-    return _every_pattern(dtype).astype(wider)
+    return every_pattern(dtype).astype(wider)
 
 
 @lru_cache(maxsize=256)
 def _table(dtype: np.dtype[Any], cast: Cast, codes: bool) -> Array:
     """What a cast makes of every pattern of a narrow dtype: values of the dtype, or codes."""
-    every = _every_pattern(dtype)
+    every = every_pattern(dtype)
     out = np.empty(every.shape, code_dtype(cast.target) if codes else dtype)
-    _by_way_of(_FLOAT32, dtype, cast, 0, codes)(every, out, 0)
+    by_way_of(_FLOAT32, dtype, cast, 0, codes)(every, out, 0)
     return out
 
 
 def loop(x: Array, out: Array, work: Work) -> None:
     """Run ``work`` over all elements in C order: in place if memory allows, else by blocks."""
-    if _is_plain(x) and _is_plain(out):
-        if not np.may_share_memory(x, out) or _same_place(x, out):
-            flat, into = x.reshape(-1), out.reshape(-1)
-            in_threads(x.size, lambda start, end: work(flat[start:end], into[start:end], start))
-            return
+    apart = not np.may_share_memory(x, out) or _same_place(x, out)
+    if apart and _is_plain(x) and _is_plain(out):
+        flat, into = x.reshape(-1), out.reshape(-1)
+        in_threads(x.size, lambda start, end: work(flat[start:end], into[start:end], start))
+        return
     first = 0
     for source, target in _blocks(x, out):
         work(source, target, first)
@@ -311,6 +314,25 @@ def _is_plain(x: Array) -> bool:
 
 def _same_place(x: Array, out: Array) -> bool:
     return x.ctypes.data == out.ctypes.data and x.dtype == out.dtype
+
+
+def stretches(x: Array, size: int) -> Iterator[tuple[int, Array]]:
+    """All elements in C order as contiguous native stretches, with the index of their first.
+
+    That is all of an array at once where its memory allows, else blocks of ``size`` elements.
+    """
+    if _is_plain(x):
+        yield 0, x.reshape(-1)
+        return
+    flags: Any = [["readonly", "contig", "aligned"]]
+    with np.nditer(
+        [x], flags=["external_loop", "buffered", "zerosize_ok"], op_flags=flags,
+        op_dtypes=[x.dtype.newbyteorder("=")], order="C", casting="equiv", buffersize=size,
+    ) as blocks:  # fmt: skip
+        first = 0
+        for block in blocks:
+            yield first, np.asarray(block)
+            first += np.asarray(block).size
 
 
 def _blocks(x: Array, out: Array) -> Iterator[tuple[Array, Array]]:
@@ -327,12 +349,13 @@ def _blocks(x: Array, out: Array) -> Iterator[tuple[Array, Array]]:
         yield from blocks
 
 
-def in_threads(size: int, work: Callable[[int, int], Any]) -> list[Any]:
+def in_threads(size: int, work: Callable[[int, int], Any], piece: int = PIECE) -> list[Any]:
     """The answers of ``work(start, end)`` over stretches of ``size`` elements, one a thread.
 
-    They come in the order of the stretches, and must not depend on where these end.
+    They come in the order of the stretches, and must not depend on where these end. ``piece`` is
+    the least that is worth a thread.
     """
-    pieces = size // PIECE
+    pieces = size // piece
     threads = min(numba.get_num_threads(), pieces) if pieces > 1 else 1
     if threads < 2:
         return [work(0, size)]
