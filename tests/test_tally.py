@@ -16,7 +16,7 @@ from hypothesis import strategies as st
 import halfulp as hu
 import oracle
 from cases import CATALOGUE, CUSTOMS, DRAWN_AND_NOT, MODES, by_name
-from halfulp.backends import tallies
+from halfulp.backends import evidence
 from halfulp.casting import cast_to
 from halfulp.tally import Tally, tally
 
@@ -279,7 +279,7 @@ def test_wrong_use_is_explained(x: Any, options: dict[str, Any], says: str) -> N
 
 def test_edges_are_where_the_answer_changes() -> None:
     source = hu.format("float32")
-    kept, normal, over, gaps = tallies.edges(cast_to("float8_e4m3fn"), source, False)
+    kept, normal, over, gaps = evidence.edges(cast_to("float8_e4m3fn"), source, False)
     value = [float(source.magnitude(p)) for p in (kept, normal, over, *gaps)]
     assert value == [
         np.nextafter(np.float32(2**-10), np.float32(1)), 0.0146484375,

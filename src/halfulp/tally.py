@@ -19,15 +19,17 @@ from halfulp.profiles import profiled_cast
 from halfulp.records import Record, data_frame
 
 if TYPE_CHECKING:
-    from halfulp.backends.tallies import Classes, Sums
+    from halfulp.backends.classes import Classes
+    from halfulp.backends.error_sums import Sums
 
 
 @dataclass(frozen=True)
 class Errors(Record):
     """The errors of a cast over the elements whose value and result are both finite.
 
-    Sums are float64. Sources of 32 and 64 bits: each stretch of 1,024 elements is folded as a binary
-    tree, stretches are added in order. Sources of 16 and 8 bits: by patterns, in ascending order.
+    Sums are float64. Sources of 32 and 64 bits: each stretch of 1,024 elements is folded as a
+    binary tree, stretches are added in order. Sources of 16 and 8 bits: by patterns, in ascending
+    order.
     Merged, the sums of the left come first.
     """
 
@@ -197,9 +199,9 @@ def tally(
 
 
 def _tallied(x: Any, casts: list[Cast], seed: int, errors: bool) -> Iterator[Tally]:
-    from halfulp.backends import tallying
+    from halfulp.backends import tallies
 
-    source, parts = tallying.tally_array(x, casts, seed, errors=errors)
+    source, parts = tallies.tally_array(x, casts, seed, errors=errors)
     for cast, part in zip(casts, parts, strict=True):
         yield made(cast, source, part.classes, part.binades, part.sums)
 

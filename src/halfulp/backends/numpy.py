@@ -9,6 +9,7 @@ from __future__ import annotations
 import os
 from collections.abc import Callable, Iterator
 from concurrent.futures import ThreadPoolExecutor
+from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
 from typing import Any
@@ -158,10 +159,9 @@ def _is_float(dtype: np.dtype[Any]) -> bool:
 
 
 def _float_dtype(name: Any) -> np.dtype[Any]:
-    try:
+    dtype: np.dtype[Any] = np.dtype(object)
+    with suppress(TypeError):
         dtype = np.dtype(name)
-    except TypeError:
-        dtype = np.dtype(object)
     if dtype.name not in FLOAT_DTYPES:
         raise HalfulpError(f"dtype {name!r} is no float dtype: try 'float32' or 'float64'")
     return dtype
