@@ -29,6 +29,8 @@ Array = npt.NDArray[Any]
 LEAF = 1024
 # Elements whose trees are added up in order, and what is looked at or widened at a time.
 FOLD = 64 * LEAF
+# Elements that 32-bit counters hold, whatever they are; wider ones take more of the caches.
+MOST = 1 << 31
 
 
 class Classes(NamedTuple):

@@ -19,6 +19,7 @@ from numba.extending import register_jitable
 from halfulp.backends.classes import (
     FOLD,
     LEAF,
+    MOST,
     Classes,
     add_binades,
     carrier_for,
@@ -155,10 +156,13 @@ def evidence(x: Array, casts: Sequence[Cast]) -> Evidence:
     shape = 2 << source.exponent_bits, 1 << source.fraction_bits.bit_length()
 
     def work(start: int, end: int) -> tuple[Array, ...]:
-        joint = np.zeros((4, shape[0] * shape[1]), np.int64)
+        joint = np.zeros(shape[0] * shape[1], np.int64)
         counts = [np.zeros(len(group), np.int64) for group in thresholds]
-        kernel(bits[start:end], joint, *thresholds, *counts)
-        return joint.sum(axis=0), *counts
+        for first in range(start, end, MOST):
+            cells = np.zeros(joint.size, np.uint32)
+            kernel(bits[first : min(end, first + MOST)], cells, *thresholds, *counts)
+            joint += cells
+        return joint, *counts
 
     joint, *counts = (sum(parts) for parts in zip(*in_threads(x.size, work), strict=True))
     reaching = {
@@ -262,7 +266,7 @@ one: Any = None
 
 @cache
 def _evidence_kernel(carrier: Carrier) -> Any:
-    """``(patterns, quarters of the joint histogram, thresholds of each sign, their counts)``."""
+    """``(patterns, the joint histogram, thresholds of each sign, their counts)``."""
     return compiled(_evidence_loop, f"evidence_{carrier.name}", _evidence_of_leaf(carrier))
 
 
@@ -297,20 +301,14 @@ def _cells_of_leaf(carrier: Carrier) -> Any:
 
     @register_jitable
     def count_cells(part, cells, joint):
-        """The joint histogram, in quarters: an element seldom waits for those before it."""
+        """The joint histogram: first all cells, which is vector code, then the counts."""
         wide_vectors()
         for i in range(part.size):
             pattern = widen(part[i])
             zeros = trailing_zeros(pattern | (1 << fraction_bits))
             cells[i] = store((((pattern >> fraction_bits) & rows) << zeros_bits) + zeros)
-        whole = part.size & ~3
-        for i in range(0, whole, 4):
-            joint[0, cells[i]] += 1
-            joint[1, cells[i + 1]] += 1
-            joint[2, cells[i + 2]] += 1
-            joint[3, cells[i + 3]] += 1
-        for i in range(whole, part.size):
-            joint[0, cells[i]] += 1
+        for i in range(part.size):
+            joint[cells[i]] += 1
 
     return count_cells
 

@@ -16,6 +16,7 @@ import numpy.typing as npt
 from halfulp.backends.classes import (
     KINDS,
     LEAF,
+    MOST,
     Classes,
     add_binades,
     kinds_of,
@@ -37,9 +38,6 @@ from halfulp.casting import Cast
 
 Array = npt.NDArray[Any]
 
-# Elements that 32-bit counters hold whatever they are.
-MOST = 1 << 31
-
 
 def pattern_counts(x: Array) -> Array:
     """How often each pattern of a dtype of 8 or 16 bits occurs among contiguous elements."""
@@ -49,9 +47,9 @@ def pattern_counts(x: Array) -> Array:
     def work(start: int, end: int) -> Array:
         total = np.zeros(size, np.int64)
         for first in range(start, end, MOST):
-            counts = np.zeros((2, size), np.int64)
+            counts = np.zeros(size, np.uint32)
             kernel(codes[first : min(end, first + MOST)], counts)
-            total += counts.sum(axis=0, dtype=np.int64)
+            total += counts
         return total
 
     return np.asarray(sum(in_threads(x.size, work)))
@@ -136,19 +134,13 @@ def counted_binades(counts: Array, dtype: np.dtype[Any]) -> dict[int, int]:
 
 @cache
 def _patterns_kernel() -> Any:
-    """``(codes of 8 or 16 bits, two rows of counts)``."""
+    """``(codes of 8 or 16 bits, counts)``."""
     return compiled(_patterns_loop, "patterns")
 
 
 def _patterns_loop(codes, counts):
-    whole = codes.size & ~3
-    for i in range(0, whole, 4):
-        counts[0, codes[i]] += 1
-        counts[1, codes[i + 1]] += 1
-        counts[0, codes[i + 2]] += 1
-        counts[1, codes[i + 3]] += 1
-    for i in range(whole, codes.size):
-        counts[0, codes[i]] += 1
+    for i in range(codes.size):
+        counts[codes[i]] += 1
 
 
 @cache

@@ -10,8 +10,8 @@ Stochastic rounding with k random bits compares with multiples of 2**-k ulp: it 
 
 Two carriers. The first functions answer with a float64 and hold for operands of at most 24 bits
 within float32's range, where nothing overflows or underflows on the way. The functions after them
-take any float64 and answer with integers (:class:`Odd`): a significand of 61 bits, so that formats
-of up to 59 bits are served, at any exponent.
+take any float64 and answer with integers (:class:`Parts`): a significand of 61 bits, so that
+formats of up to 59 bits are served, at any exponent.
 
 Sources: Boldo and Melquiond, "Emulation of FMA and correctly rounded sums: proved algorithms using
 rounding to odd" (2008), theorem 3; Knuth, TAOCP 2 §4.2.2 (two-sum); Dekker, "A floating-point
@@ -21,7 +21,7 @@ IEEE 754-2019 §6.1 to §6.3 (infinities, NaN, the sign of zero).
 
 from __future__ import annotations
 
-from typing import NamedTuple
+from typing import Any, NamedTuple
 
 import numpy as np
 from numba.extending import register_jitable
@@ -103,27 +103,18 @@ def halved(value):
 
 # In integers: any float64.
 
-WIDTH = 61  # bits of an Odd's significand
+WIDTH = 61  # bits of a result's significand
 FINITE, INFINITE, NAN = 0, 1, 2
 _LIMB = (1 << 60) - 1  # numbers of 120 bits are two of these
 
 
-class Odd(NamedTuple):
-    """A number rounded to odd, as int64s."""
-
-    kind: int  # FINITE, INFINITE or NAN
-    negative: int
-    exponent: int  # of the first bit
-    significand: int  # 0, or WIDTH bits
-
-
 class Parts(NamedTuple):
-    """A float64 taken apart, as int64s."""
+    """A number taken apart, as int64s."""
 
-    kind: int
-    negative: int
-    exponent: int  # of the first bit
-    significand: int  # 0, or 53 bits
+    kind: Any  # FINITE, INFINITE or NAN
+    negative: Any
+    exponent: Any  # of the first bit
+    significand: Any  # 0, or 53 bits of a float64 and WIDTH of a result rounded to odd
 
 
 @register_jitable
@@ -147,13 +138,13 @@ def parts(value):
 @register_jitable
 def special(kind, negative):
     """An infinity or a NaN; every NaN is positive, whatever the processor makes."""
-    return Odd(np.int64(kind), np.int64(negative * (kind == INFINITE)), np.int64(0), np.int64(0))
+    return Parts(np.int64(kind), np.int64(negative * (kind == INFINITE)), np.int64(0), np.int64(0))
 
 
 @register_jitable
 def zero(negative):
     """An exact zero."""
-    return Odd(np.int64(FINITE), np.int64(negative), np.int64(0), np.int64(0))
+    return Parts(np.int64(FINITE), np.int64(negative), np.int64(0), np.int64(0))
 
 
 @register_jitable
@@ -202,9 +193,15 @@ def exact_fma(a, b, c, down):
 
 
 @register_jitable
+def exact_product(a, b):
+    """A × b: a zero of the product's own sign changes nothing."""
+    return exact_fma(a, b, from_pattern((pattern(a) ^ pattern(b)) & SIGN), 0)
+
+
+@register_jitable
 def special_fma(x, y, z, negative):
     """A × b + c where one of them is not finite."""
-    if x.kind == NAN or y.kind == NAN or z.kind == NAN:
+    if NAN in (x.kind, y.kind, z.kind):
         return special(NAN, 0)
     if not (x.kind or y.kind):
         return special(INFINITE, z.negative)
@@ -246,7 +243,7 @@ def moved_right(high, low, distance):
 
 @register_jitable
 def normalised(negative, high, low, exponent):
-    """Two limbs, whose bit 118 has this exponent, as an Odd of 61 bits."""
+    """Two limbs, whose bit 118 has this exponent, as the parts of 61 bits."""
     if high:
         top = top_bit(high)
         significand = (high << (60 - top)) | (low >> top) | ((low & ((1 << top) - 1)) != 0)
@@ -254,7 +251,7 @@ def normalised(negative, high, low, exponent):
         top = top_bit(low)
         significand = low << (60 - top)
         top -= 60
-    return Odd(np.int64(FINITE), np.int64(negative), exponent + top - 58, significand)
+    return Parts(np.int64(FINITE), np.int64(negative), exponent + top - 58, significand)
 
 
 @register_jitable
@@ -279,7 +276,7 @@ def exact_quotient(a, b):
         rest -= digit * y.significand
         significand = (significand << 10) | digit
     significand |= rest != 0
-    return Odd(np.int64(FINITE), negative, x.exponent - y.exponent - short, significand)
+    return Parts(np.int64(FINITE), negative, x.exponent - y.exponent - short, significand)
 
 
 @register_jitable
@@ -305,4 +302,4 @@ def exact_root(a):
     while rest < 0:
         root -= 1
         rest += 2 * root + 1
-    return Odd(np.int64(FINITE), np.int64(0), x.exponent >> 1, root | (rest != 0))
+    return Parts(np.int64(FINITE), np.int64(0), x.exponent >> 1, root | (rest != 0))
