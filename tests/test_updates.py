@@ -337,3 +337,28 @@ def test_long_walks_that_settle_are_answered() -> None:
 def test_exact_walks_that_never_end_are_refused() -> None:
     with pytest.raises(hu.HalfulpError, match="too many to simulate"):
         hu.walk("0", "1/3", 10**15, "float64", "kahan", gradient_format="none")
+
+
+@pytest.mark.parametrize("name", ["float16", "bfloat16", "float8_e4m3fn", "float8_e5m2fnuz",
+                                  "e4m3b7_nosub", "float6_e2m3fn", "e5m2f"])  # fmt: skip
+@pytest.mark.parametrize("steps", [1, 2, 3, 400])
+def test_leaps_end_where_steps_end(name: str, steps: int) -> None:
+    """Constant updates leap through binades; each step by itself goes the same way."""
+    f = hu.format(name)
+    rng = np.random.default_rng(3)
+    codes = rng.integers(0, f.max_code + 1, 700)
+    w = np.array([float(f.magnitude(int(c))) for c in codes]) * rng.choice([-1, 1], codes.size)
+    quantum = float(f.least_positive)
+    spread = float(2 ** (f.precision + 1))
+    g = rng.choice([-1, 1], w.size) * np.abs(w) / spread * rng.uniform(0.2, 3, w.size)
+    g[::3] = rng.integers(-4, 5, g[::3].size) * quantum * 0.5  # ties among the subnormals
+    ulps = np.array([float(f.ulp(v)) for v in w[1::3]])
+    g[1::3] = rng.choice([-2.5, -1.5, -1, -0.5, -0.25, 0, 0.25, 0.5, 1, 1.5, 2.5], ulps.size) * ulps
+    expected, lost = w.copy(), np.zeros(w.size, int)
+    for _ in range(steps):
+        after = hu.cast(expected + g, f)
+        lost += (after == expected) & (g != 0) & np.isfinite(after)
+        expected = after
+    found = hu.walk(w, g, steps, f, gradient_format="float64")
+    assert np.array_equal(found.final, expected, equal_nan=True)
+    assert np.array_equal(found.lost, lost)

@@ -17,7 +17,8 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from halfulp.backends.kernels import FLOAT64, cast_one, compiled, flat_plan, named, unflattened
-from halfulp.backends.numpy import FLOAT_DTYPES, cast_array
+from halfulp.backends.lanes import wide_vectors
+from halfulp.backends.numpy import FLOAT_DTYPES, cast_array, in_threads
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError, too_many_steps
@@ -160,13 +161,23 @@ def _run(
     w = np.ascontiguousarray(w, dtype=np.float64).copy()
     lost, stall = np.zeros(w.size, np.int64), np.full(w.size, -1, np.int64)
     path = np.empty((marks.size, w.size))
-    kernel = _walk_kernel(strategy == "kahan", shape_of(cast, FLOAT64, codes=False))
+    shape = shape_of(cast, FLOAT64, codes=False)
     constant = g.shape[0] == 1
     settles = constant and (strategy != "stochastic" or not g.any())
     limit = min(steps, MOST_STEPS) if constant else steps
     job = flat_plan(cast, FLOAT64, seed, codes=False)
-    unsettled = kernel(w, g, steps, limit, settles, lost, stall, marks, path, job)
-    if unsettled and limit < steps:
+    kernel = _walk_kernel(strategy == "kahan", shape)
+    leap_kernel = _leap_kernel(shape)
+    leaps = constant and not marks.size and strategy not in ("kahan", "stochastic")
+
+    def work(start: int, end: int) -> int:
+        if leaps:
+            leap_kernel(w, g, (start, end), steps, lost, stall, job)
+            return 0
+        span = (start, end)
+        return int(kernel(w, g, span, steps, limit, settles, lost, stall, marks, path, job))
+
+    if sum(in_threads(w.size, work, piece=BLOCK)) and limit < steps:
         raise too_many_steps(steps, strategy, limit)
     return w, lost, stall, path
 
@@ -197,6 +208,16 @@ def same(a, b):
 
 @cache
 def _walk_kernel(kahan: bool, shape: Shape) -> Any:
+    strategy = "kahan" if kahan else "plain"
+    return compiled(_walk_loop, f"walk_{strategy}_{named(FLOAT64, shape)}", _step(kahan, shape))
+
+
+@cache
+def _leap_kernel(shape: Shape) -> Any:
+    return compiled(_leap_loop, f"leap_{named(FLOAT64, shape)}", _step(False, shape))
+
+
+def _step(kahan: bool, shape: Shape) -> Any:
     cast_pattern = cast_one(FLOAT64, shape)
 
     @register_jitable
@@ -215,16 +236,15 @@ def _walk_kernel(kahan: bool, shape: Shape) -> Any:
         taken = rounded(odd_sum(before, -after), plan, element, step)
         return after, rounded(odd_sum(pending, taken), plan, element, step)
 
-    strategy = "kahan" if kahan else "plain"
-    return compiled(_walk_loop, f"walk_{strategy}_{named(FLOAT64, shape)}", step_once)
+    return step_once
 
 
-def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, flat):
+def _walk_loop(w, g, span, steps, limit, settles, lost, stall, marks, path, flat):
     plan = unflattened(flat)
     carried = np.zeros(BLOCK)
     unsettled = 0
-    for start in range(0, w.size, BLOCK):
-        end = min(start + BLOCK, w.size)
+    for start in range(span[0], span[1], BLOCK):
+        end = min(start + BLOCK, span[1])
         carried[:] = 0.0
         mark, still = 0, 0
         for step in range(limit):
@@ -252,3 +272,66 @@ def _walk_loop(w, g, steps, limit, settles, lost, stall, marks, path, flat):
         for rest in range(mark, marks.size):
             path[rest, start:end] = w[start:end]
     return unsettled
+
+
+def _leap_loop(w, g, span, steps, lost, stall, flat):
+    """Weights under nearest-even and always the same update, by leaps.
+
+    Within a binade the spacing is the same everywhere, so that rounding w + g depends only on where
+    w lies between two even numbers, and where the sum is no tie not even on that: the next move is
+    then the same, up to the last number before the binade's end. After a tie two equal moves in
+    turn, which shift the weight by an even distance, say as much. All other moves are the rule's.
+    """
+    wide_vectors()
+    plan = unflattened(flat)
+    x, after, last, update = np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK), np.empty(BLOCK)
+    step, element = np.empty(BLOCK, np.int64), np.empty(BLOCK, np.int64)
+    for start in range(span[0], span[1], BLOCK):
+        moving = min(BLOCK, span[1] - start) if steps else 0
+        for j in range(moving):
+            x[j], last[j], step[j], element[j] = w[start + j], 0.0, 0, start + j
+            update[j] = g[0, start + j if g.shape[1] > 1 else 0]
+        while moving:
+            for j in range(moving):
+                after[j], _ = one(x[j], 0.0, update[j], plan, 0, 0)
+            for j in range(moving):
+                leap, move = _leap(x[j], after[j], update[j], last[j], plan)
+                leap = min(leap, steps - step[j] - 1)
+                last[j] = move
+                after[j] += leap * move if leap > 0 else 0.0
+                step[j] += leap + 1
+            left = 0  # those that still move close up
+            for j in range(moving):
+                if same(after[j], x[j]):
+                    finite_loss = (update[j] != 0) & (np.abs(x[j]) < np.inf)
+                    lost[element[j]] = steps - step[j] + 1 if finite_loss else 0
+                    stall[element[j]] = step[j] - 1 if finite_loss else -1
+                if same(after[j], x[j]) | (step[j] >= steps):
+                    w[element[j]] = after[j]
+                else:
+                    x[left], last[left], update[left] = after[j], last[j], update[j]
+                    step[left], element[left] = step[j], element[j]
+                    left += 1
+            moving = left
+
+
+@register_jitable
+def _leap(before, after, update, last, plan):
+    """How many more moves are the same as the last one, and that move (0 where binades changed)."""
+    binade = _sign_and_exponent(after)
+    stays = binade == _sign_and_exponent(before)
+    move = after - before if stays else 0.0
+    low = np.int64(binade << 52).view(np.float64)  # where the binade begins, in the weight's sign
+    top = np.int64(plan.largest).view(np.float64)
+    end = np.copysign(min(2 * np.abs(low), top), after) if (move > 0) == (after > 0) else low
+    spacing = np.abs(low) * 2.0**-52 * np.float64(1 << plan.place.drop)
+    # Below the least normal number the spacing is wider than that: every sum then looks like a tie.
+    nearly_tie = np.abs((before - after) + update) > 0.499 * spacing
+    sure = stays & (move != 0) & ((move == last) | (not nearly_tie))
+    leap = np.ceil((end - after) / move) - 1 if sure else 0.0
+    return np.int64(min(max(leap, 0.0), 2.0**62)), move
+
+
+@register_jitable
+def _sign_and_exponent(value):
+    return np.float64(value).view(np.int64) >> 52
