@@ -8,8 +8,9 @@ BIN := $(VENV)/bin
 READY := $(VENV)/.ready
 CORE := .venv-core
 # What cannot even be imported with the core dependencies alone.
-NEED_EXTRAS := src/halfulp/training src/halfulp/report tests/test_training.py tests/test_report.py \
-	tests/test_peers.py
+NEED_EXTRAS := src/halfulp/training src/halfulp/report src/halfulp/backends/torch.py \
+	src/halfulp/backends/jax.py tests/test_training.py tests/test_report.py tests/test_peers.py \
+	tests/test_torch.py tests/test_jax.py
 
 .PHONY: setup demo test lint core check bench lock clean
 
@@ -47,6 +48,7 @@ $(CORE)/.ready: requirements/lock.txt pyproject.toml
 check: lint core test
 
 bench: $(READY)
+	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/peers.txt
 	$(BIN)/pytest benchmarks --benchmark-only -q -s
 
 # Renew the lock from requirements/direct.txt, in an environment of its own.

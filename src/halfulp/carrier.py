@@ -56,7 +56,7 @@ def placement(target: Format, width: int, bias: int, longest: int = 62) -> Place
 def drop_of(exponent: Any, place: Any) -> Any:
     """How many bits a significand loses: more below the least normal binade."""
     below = positive(place.least - exponent)
-    return place.drop + below + place.flush * (below > 0)
+    return place.drop + below + place.flush * at_most(below, 1)
 
 
 def base_of(exponent: Any, place: Any) -> Any:

@@ -6,7 +6,7 @@ policies, casts by name, the patterns that a cast's fates have, and the cast of 
 
 from __future__ import annotations
 
-from collections.abc import Callable
+from collections.abc import Callable, Iterator
 from dataclasses import dataclass
 from enum import StrEnum
 from fractions import Fraction
@@ -43,6 +43,9 @@ class Policy(Record):
     nan: Fate  # a NaN
     zero: Fate = Fate.NAN  # zero, in a format that has none
     negative: Fate = Fate.NAN  # a negative number, in an unsigned format
+
+    def __iter__(self) -> Iterator[Fate]:
+        return iter((self.overflow, self.infinite, self.nan, self.zero, self.negative))
 
 
 #: The strings that ``overflow=`` takes.
@@ -85,6 +88,23 @@ class Cast(Record):
     rounding: str
     policy: Policy
     random_bits: int = 32  # of each stochastic decision
+
+    @cached_property
+    def spec(self) -> str:
+        """The cast as one line, for those who pass nothing but texts: see :meth:`of_spec`."""
+        fates = [fate.value for fate in self.policy]
+        return " ".join([self.target.name, self.rounding, *fates, str(self.random_bits)])
+
+    @staticmethod
+    @lru_cache(maxsize=1024)
+    def of_spec(spec: str) -> Cast:
+        """The cast of a line that :attr:`spec` made.
+
+        >>> Cast.of_spec(cast_to("float16", "up").spec) is cast_to("float16", "up")
+        True
+        """
+        name, rounding, *fates, bits = spec.split()
+        return _cast(format(name), rounding, Policy(*map(Fate, fates)), int(bits))
 
     def __hash__(self) -> int:
         return self._hash

@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from halfulp.casting import Cast, code_number
+from halfulp.casting import Cast, checked_seed, code_number
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number
@@ -29,26 +29,34 @@ def cast(
     seed: int | None = None,
     random_bits: int = NOISE_BITS,
     out: Any = None,
+    grad: str | None = None,
 ) -> Any:
     """``x`` rounded to the numbers of a format, once, from its exact value; as the kind that x is.
 
-    ``x`` is a NumPy array of floats (any shape, strides and byte order; the answer has its shape
-    and dtype, or is written to ``out``), or a number: int, float, Fraction, Decimal or a text.
-    ``rounding`` is one of ``nearest_even nearest_away toward_zero up down to_odd stochastic``; the
-    last needs a ``seed``. ``overflow`` is ``infinity``, ``nan``, ``saturate``, ``saturate_finite``,
-    or a profile such as ``torch``; by default what NumPy and ml_dtypes do.
+    ``x`` is a NumPy array, torch tensor or JAX array of floats (any shape, strides, byte order and
+    device; the answer has its shape and dtype, or is written to ``out``), or a number: int, float,
+    Fraction, Decimal or a text. ``rounding`` is one of ``nearest_even nearest_away toward_zero up
+    down to_odd stochastic``; the last needs a ``seed`` and draws the same bits for every kind of
+    array, by the element's place in C order. ``overflow`` is ``infinity``, ``nan``, ``saturate``,
+    ``saturate_finite``, or a profile such as ``torch``; by default what NumPy and ml_dtypes do.
+    ``grad="straight_through"`` hands gradients of tensors and JAX arrays on unchanged; without it
+    the answer has none.
 
     Raises HalfulpError for unknown names, and for what is no number.
 
     >>> cast(1.12156456132, "float16"), cast("1.12156456132", "float16")
     (1.12109375, '1.12109375')
     """
-    job = _job(target, rounding, overflow, random_bits)
-    seed = _checked_seed(job, seed)
-    if _is_array(x):
-        from halfulp.backends.numpy import cast_array
-
-        return _unwrapped(x, cast_array(_array(x), job, seed=seed, out=out))
+    kind = kind_of(x)
+    spec = _spec(target, rounding, overflow, random_bits)
+    if kind in TRACED:
+        return _module(kind).cast_spec(x, spec, seed, out, _checked_grad(grad))
+    if grad is not None:
+        raise HalfulpError("grad= goes with torch tensors and JAX arrays, which have gradients")
+    job = Cast.of_spec(spec)
+    seed = checked_seed(job, seed)
+    if kind == "numpy":
+        return _unwrapped(x, _module(kind).cast_array(_array(x), job, seed=seed, out=out))
     _refuse_out(out)
     return as_kind_of(x, job.number(x, word=_word(job, seed)))
 
@@ -70,17 +78,19 @@ def encode(
     >>> hex(encode(1.12156456132, "float16"))
     '0x3c7c'
     """
-    job = _job(target, rounding, overflow, random_bits)
-    seed = _checked_seed(job, seed)
-    if _is_array(x):
-        from halfulp.backends.numpy import encode_array
-
-        return _unwrapped(x, encode_array(_array(x), job, seed=seed, out=out))
+    kind = kind_of(x)
+    spec = _spec(target, rounding, overflow, random_bits)
+    if kind in TRACED:
+        return _module(kind).encode_spec(x, spec, seed, out)
+    job = Cast.of_spec(spec)
+    seed = checked_seed(job, seed)
+    if kind == "numpy":
+        return _unwrapped(x, _module(kind).encode_array(_array(x), job, seed=seed, out=out))
     _refuse_out(out)
     return job.code(x, word=_word(job, seed))
 
 
-def decode(codes: Any, source: str | Format, dtype: str = "float32", *, out: Any = None) -> Any:
+def decode(codes: Any, source: str | Format, dtype: Any = "float32", *, out: Any = None) -> Any:
     """The values of codes: an array of ``dtype``, or for one Python int the exact value as a float
     (a Fraction where no float64 is as wide).
 
@@ -90,10 +100,11 @@ def decode(codes: Any, source: str | Format, dtype: str = "float32", *, out: Any
     1.12109375
     """
     found = format(source)
-    if _is_array(codes):
-        from halfulp.backends.numpy import decode_array
-
-        return _unwrapped(codes, decode_array(_array(codes), found, dtype, out=out))
+    kind = kind_of(codes)
+    if kind is not None:
+        decoded = _module(kind).decode_array(_array(codes), found, dtype, out=out)
+        return _unwrapped(codes, decoded)
+    _refuse_out(out)
     if isinstance(codes, bool) or not isinstance(codes, int):
         raise HalfulpError(f"codes are integers, not {type(codes).__name__}: {codes!r}")
     number = code_number(found, codes)
@@ -103,23 +114,16 @@ def decode(codes: Any, source: str | Format, dtype: str = "float32", *, out: Any
 
 
 @lru_cache(maxsize=1024, typed=True)
-def _known_job(*names: Any) -> Cast:
-    return profiled_cast(*names)
+def _known_spec(*names: Any) -> str:
+    return profiled_cast(*names).spec
 
 
-def _job(*names: Any) -> Cast:
+def _spec(*names: Any) -> str:
+    """A cast as one line of text: what compilers that look into this code can take as it is."""
     try:
-        return _known_job(*names)
+        return _known_spec(*names)
     except TypeError:  # what cannot be hashed is no name either: let it say so
-        return profiled_cast(*names)
-
-
-def _checked_seed(job: Cast, seed: int | None) -> int:
-    if job.is_stochastic and seed is None:
-        raise HalfulpError("stochastic rounding draws random bits: pass seed=, any integer")
-    if seed is not None and not isinstance(seed, int):
-        raise HalfulpError(f"seed must be an integer: found {type(seed).__name__}")
-    return seed or 0
+        return profiled_cast(*names).spec
 
 
 def _word(job: Cast, seed: int) -> int:
@@ -132,25 +136,63 @@ def _refuse_out(out: Any) -> None:
         raise HalfulpError("out= goes with arrays: a single number is returned")
 
 
-def _is_array(x: Any) -> bool:
-    # Without NumPy having been imported, nothing can be one of its arrays.
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(x, (numpy.ndarray, numpy.generic)):
-        return True
+#: Frameworks whose compilers look into this code.
+TRACED = ("torch", "jax")
+GRADIENTS = ("straight_through",)
+
+
+def _checked_grad(grad: str | None) -> str | None:
+    if grad not in (None, *GRADIENTS):
+        raise HalfulpError(f"grad is {grad!r}: allowed is None or 'straight_through'")
+    return grad
+
+
+def kind_of(x: Any) -> str | None:
+    """The framework an array is of: ``numpy``, ``torch`` or ``jax``; None for a number.
+
+    Raises HalfulpError for other containers of numbers.
+    """
+    # Without a framework having been imported, nothing can be one of its arrays.
+    for name, types in (("numpy", ("ndarray", "generic")), ("torch", ("Tensor",)),
+                        ("jax", ("Array",))):  # fmt: skip
+        module = sys.modules.get(name)
+        if module is not None and isinstance(x, tuple(getattr(module, t) for t in types)):
+            return name
     if isinstance(x, (str, int, float, Fraction, Decimal, Number)):
-        return False
+        return None
     if hasattr(x, "__array__") or isinstance(x, (list, tuple)):
         raise HalfulpError(
-            f"{type(x).__name__} is not supported here: give a NumPy array (numpy.asarray(x)) "
-            "or a number"
+            f"{type(x).__name__} is not supported here: give a NumPy array (numpy.asarray(x)), a "
+            "torch tensor, a JAX array or a number"
         )
-    return False
+    return None
+
+
+def _module(kind: str) -> Any:
+    """A backend, imported when it is first used; spelt out, as torch.compile reads imports."""
+    if kind == "torch":
+        from halfulp.backends import torch
+
+        return torch
+    if kind == "jax":
+        from halfulp.backends import jax
+
+        return jax
+    from halfulp.backends import numpy
+
+    return numpy
+
+
+# What torch.compiler.assume_constant_result would set, had torch been imported: torch.compile takes
+# the answer as it is and does not look into how names are read.
+_spec._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch's own attribute
 
 
 def _array(x: Any) -> Any:
-    import numpy
-
-    return numpy.asanyarray(x)
+    """A NumPy scalar as an array; arrays as they are."""
+    numpy = sys.modules.get("numpy")
+    is_scalar = numpy is not None and isinstance(x, numpy.generic)
+    return numpy.asanyarray(x) if numpy is not None and is_scalar else x
 
 
 def _unwrapped(x: Any, result: Any) -> Any:

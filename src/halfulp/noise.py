@@ -16,6 +16,10 @@ WORD = 0xFFFFFFFF
 NOISE_BITS = 32
 
 
+#: The fraction of pi as two signed words, which keys begin with: nothing up the sleeve.
+PI = (0x243F6A88, 0x85A308D3 - (1 << 32))
+
+
 class Key(NamedTuple):
     """A seed as two 32-bit words, signed, so that every carrier takes them."""
 
@@ -29,16 +33,21 @@ def key_of(seed: int, stream: int = 0) -> Key:
     >>> key_of(0) != key_of(1) != key_of(0, stream=1)
     True
     """
-    low, high = 0x243F6A88, 0x85A308D3  # the fraction of pi: nothing up the sleeve
+    low, high = PI
     for number in (seed, stream):
         rest = -2 * number - 1 if number < 0 else 2 * number  # every integer once, none negative
         while True:
-            low = mix(low ^ rest) & WORD
-            high = mix(high + low) & WORD
+            low, high = (signed_word(word) for word in absorbed(low, high, rest & WORD))
             rest >>= 32
             if not rest:
                 break
-    return Key(signed_word(low), signed_word(high))
+    return Key(low, high)
+
+
+def absorbed(low: Any, high: Any, word: Any) -> tuple[Any, Any]:
+    """A key that another 32-bit word has gone into."""
+    low = mix(low ^ word)
+    return low, mix(high + low)
 
 
 def signed_word(word: int) -> int:

@@ -79,7 +79,7 @@ def decode_array(
         )
     if codes.dtype.kind not in "iu":
         raise HalfulpError(f"codes are integers, not {codes.dtype}: use encode to make them")
-    _check_codes(codes, source)
+    check_codes(codes, source)
     out = _checked_out(out, codes.shape, result)
     if source.width > 16:
         out[...] = _decode(codes.astype(np.uint64), source)
@@ -104,7 +104,8 @@ def _values(source: Format, dtype: np.dtype[Any]) -> Array:
     return np.asarray(_decode(np.arange(source.codes, dtype=np.uint64), source).astype(dtype))
 
 
-def _check_codes(codes: Array, source: Format) -> None:
+def check_codes(codes: Array, source: Format) -> None:
+    """Raise HalfulpError where any integer is no code of the format."""
     unsigned = codes.dtype.kind == "u"
     if not codes.size or (unsigned and 8 * codes.dtype.itemsize == source.width):
         return
