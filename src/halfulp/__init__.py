@@ -25,7 +25,15 @@ _HOMES = {
     "neighbours": "exact",
     "tally": "tally",
     "add": "arithmetic",
+    "sub": "arithmetic",
     "mul": "arithmetic",
+    "div": "arithmetic",
+    "sqrt": "arithmetic",
+    "fma": "arithmetic",
+    "sum": "reductions",
+    "cumsum": "reductions",
+    "dot": "reductions",
+    "matmul": "reductions",
     "explain": "explanations.conversion",
     "explain_operation": "explanations.operation",
     "walk": "updates",
@@ -35,7 +43,11 @@ _HOMES = {
 
 if TYPE_CHECKING:
     from halfulp.arithmetic import add as add
+    from halfulp.arithmetic import div as div
+    from halfulp.arithmetic import fma as fma
     from halfulp.arithmetic import mul as mul
+    from halfulp.arithmetic import sqrt as sqrt
+    from halfulp.arithmetic import sub as sub
     from halfulp.catalogue import Format as Format
     from halfulp.catalogue import format as format
     from halfulp.catalogue import formats as formats
@@ -51,6 +63,10 @@ if TYPE_CHECKING:
     from halfulp.explanations.conversion import explain as explain
     from halfulp.explanations.operation import explain_operation as explain_operation
     from halfulp.prediction import predict as predict
+    from halfulp.reductions import cumsum as cumsum
+    from halfulp.reductions import dot as dot
+    from halfulp.reductions import matmul as matmul
+    from halfulp.reductions import sum as sum
     from halfulp.tally import tally as tally
     from halfulp.updates import walk as walk
     from halfulp.updates import walk_all as walk_all

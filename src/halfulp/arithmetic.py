@@ -10,7 +10,6 @@ Source: IEEE 754-2019 §5.4.1 (operations), §6.1 to §6.3 (infinities, NaN, the
 
 from __future__ import annotations
 
-import sys
 from collections.abc import Callable, Sequence
 from dataclasses import dataclass
 from fractions import Fraction
@@ -18,9 +17,9 @@ from functools import lru_cache
 from math import isqrt
 from typing import Any
 
-from halfulp.casting import Cast, cast_to, code_number
+from halfulp.casting import Cast, cast_to, checked_seed, code_number
 from halfulp.catalogue import ALIASES, Format, binade, format, power_of_two
-from halfulp.conversion import _checked_seed, _refuse_out, _word, as_kind_of
+from halfulp.conversion import _refuse_out, _word, as_kind_of, kind_of
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, finite, number
 from halfulp.noise import NOISE_BITS
@@ -287,7 +286,7 @@ def _calculate(
     _refuse_out(out)
     given = _meeting(values, target)
     cast = _meeting_cast(given, target, rounding, overflow, random_bits)
-    word = _word(cast, _checked_seed(cast, seed))
+    word = _word(cast, checked_seed(cast, seed))
     exact = exact_result(operation, [each.number for each in given], cast)
     return as_kind_of(values[0], cast.number(exact, word=word))
 
@@ -303,56 +302,35 @@ def _calculate_arrays(
     operation: str, values: Sequence[Any], target: Any, rounding: str, overflow: str | None,
     seed: int | None, random_bits: int, out: Any,
 ) -> Any:  # fmt: skip
-    import numpy as np
+    from halfulp.backends.operations import calculate, format_of
 
-    from halfulp.backends.operations import checked_out, common_dtype, format_of, operate
-
-    arrays = [np.asanyarray(value) for value in values if is_array(value)]
-    held = [format_of(x) for x in arrays]
+    held = [format_of(value) for value in values if is_array(value)]
     numbers = iter(_meeting([v for v in values if not is_array(v)], target, held))
-    known = iter(zip(arrays, held, strict=True))
-    pairs = [next(known) if is_array(v) else _as_array(next(numbers)) for v in values]
-    formats = [each for _, each in pairs]
+    given = [value if is_array(value) else next(numbers) for value in values]
+    meeting = promoted(*held)
+    formats = [(v.format or meeting) if isinstance(v, Operand) else format_of(v) for v in given]
     wanted = promoted(*formats) if target is None else target
     cast = profiled_cast(wanted, rounding, overflow, random_bits)
-    seed = _checked_seed(cast, seed)
-    try:
-        shape = np.broadcast_shapes(*(x.shape for x, _ in pairs))
-    except ValueError:
-        shapes = ", ".join(str(x.shape) for x, _ in pairs)
-        raise HalfulpError(f"arrays of shapes {shapes} do not broadcast") from None
-    dtype = common_dtype(promoted(*held), *(x.dtype for x in arrays))
-    into = checked_out(out, shape, dtype, cast.target)
-    result = operate(operation, [x for x, _ in pairs], formats, cast, seed, into)
-    scalars = all(not hasattr(value, "__setitem__") for value in values)
-    return result[()] if scalars and out is None else result
+    seed = checked_seed(cast, seed)
+    whole = [_wide_code(v) if isinstance(v, Operand) else v for v in given]
+    return calculate(operation, whole, formats, meeting, cast, seed, out)
 
 
-def _as_array(given: Operand) -> tuple[Any, Format]:
-    """A number to calculate with beside arrays, and the format it lies in."""
-    import numpy as np
-
+def _wide_code(given: Operand) -> int:
+    """The float64 code of a number that is calculated with beside arrays."""
     wide = format("float64")
     code = cast_to(wide).code(given.number)
-    exact = not given.number.is_finite or code_number(wide, code) == given.number
-    if given.format is None or not exact:
+    if given.number.is_finite and code_number(wide, code) != given.number:
         raise HalfulpError(f"{given.text} is no float64: arrays calculate with numbers that are")
-    # By its pattern, since the processor may have been told to flush subnormals.
-    return np.asarray(code, dtype=np.uint64).view(np.float64), given.format
+    return code
 
 
 def is_array(x: Any) -> bool:
-    """Whether x is a NumPy array or scalar; HalfulpError for other containers."""
-    # Without NumPy having been imported, nothing can be one of its arrays.
-    numpy = sys.modules.get("numpy")
-    if numpy is not None and isinstance(x, (numpy.ndarray, numpy.generic)):
-        return True
-    if isinstance(x, (list, tuple)) or hasattr(x, "__array__"):
-        raise HalfulpError(
-            f"{type(x).__name__} is not supported here: give a NumPy array (numpy.asarray(x)) "
-            "or a number"
-        )
-    return False
+    """Whether x is a NumPy array or scalar; HalfulpError for other containers of numbers."""
+    kind = kind_of(x)
+    if kind not in (None, "numpy"):
+        raise HalfulpError(f"arithmetic takes NumPy arrays and numbers, not {kind} arrays: convert")
+    return kind == "numpy"
 
 
 def operands(a: Any, b: Any, within: str | Format | None) -> tuple[Operand, Operand]:

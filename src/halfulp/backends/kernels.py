@@ -21,7 +21,7 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from halfulp import carrier, noise, patterns, rounding
-from halfulp.backends import lanes
+from halfulp.backends import lanes, odd
 from halfulp.backends.lanes import float_field, lane, unlane, wide_vectors
 from halfulp.carrier import Outcome, Placement
 from halfulp.casting import Cast
@@ -38,13 +38,13 @@ for _function in (
     register_jitable(_function)
 
 
-def _fingerprint(*modules: ModuleType) -> str:
+def fingerprint(*modules: ModuleType) -> str:
     """A hash of the texts a kernel is compiled from, so that no stale kernel is found on disk."""
     texts = "".join(inspect.getsource(module) for module in modules)
     return hashlib.sha256(texts.encode()).hexdigest()
 
 
-RULE_TEXTS = _fingerprint(rounding, carrier, noise, patterns, lanes, sys.modules[__name__])
+RULE_TEXTS = fingerprint(rounding, carrier, noise, patterns, lanes, odd, sys.modules[__name__])
 
 
 def compiled(loop: Callable[..., Any], name: str, one: Any = None) -> Any:

@@ -44,14 +44,14 @@ def cast_array(x: Array, cast: Cast, *, seed: int = 0, out: Array | None = None)
     nothing is written then.
     """
     check_dtype(x)
-    out = _checked_out(out, x.shape, x.dtype)
+    out = checked_out(out, x.shape, x.dtype)
     return _run(x, out, cast, seed, codes=False)
 
 
 def encode_array(x: Array, cast: Cast, *, seed: int = 0, out: Array | None = None) -> Array:
     """The codes of ``x`` in the target, in the least unsigned dtype that holds them."""
     check_dtype(x)
-    out = _checked_out(out, x.shape, code_dtype(cast.target))
+    out = checked_out(out, x.shape, code_dtype(cast.target))
     return _run(x, out, cast, seed, codes=True)
 
 
@@ -80,7 +80,7 @@ def decode_array(
     if codes.dtype.kind not in "iu":
         raise HalfulpError(f"codes are integers, not {codes.dtype}: use encode to make them")
     check_codes(codes, source)
-    out = _checked_out(out, codes.shape, result)
+    out = checked_out(out, codes.shape, result)
     if source.width > 16:
         out[...] = _decode(codes.astype(np.uint64), source)
         return out
@@ -168,7 +168,11 @@ def _float_dtype(name: Any) -> np.dtype[Any]:
     return dtype
 
 
-def _checked_out(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+def checked_out(out: Array | None, shape: tuple[int, ...], dtype: np.dtype[Any]) -> Array:
+    """The array to write to: a new one, or ``out`` if it fits.
+
+    Raises HalfulpError where it does not.
+    """
     if out is None:
         return np.empty(shape, dtype)
     if not isinstance(out, np.ndarray) or out.shape != shape or out.dtype != dtype:

@@ -290,11 +290,8 @@ def exact_root(a):
     if not x.significand:
         return zero(x.negative)
     radicand = x.significand << (8 + (x.exponent & 1))
+    # Of 62 bits rounded to 53, so perhaps one too large: the digits after it are then negative.
     head = np.int64(np.sqrt(np.float64(radicand)))
-    while head * head > radicand:
-        head -= 1
-    while (head + 1) * (head + 1) <= radicand:
-        head += 1
     rest = (radicand - head * head) << 30
     digit = rest // (2 * head)
     root = (head << 30) + digit

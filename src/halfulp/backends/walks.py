@@ -19,6 +19,7 @@ from numba.extending import register_jitable
 from halfulp.backends.kernels import FLOAT64, cast_one, compiled, flat_plan, named, unflattened
 from halfulp.backends.lanes import wide_vectors
 from halfulp.backends.numpy import FLOAT_DTYPES, cast_array, in_threads
+from halfulp.backends.odd import odd_sum
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError, too_many_steps
@@ -184,20 +185,6 @@ def _run(
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
 # Numba infers the types of what follows.
-
-
-@register_jitable
-def odd_sum(a, b):
-    """A + b in float64, to odd where it is inexact."""
-    total = a + b
-    # Knuth's two-sum: the error of the addition, exactly.
-    back = total - a
-    error = (a - (total - back)) + (b - back)
-    bits = np.float64(total).view(np.int64)
-    even = (bits & 1) == 0
-    outward = (error > 0) == (total > 0)
-    nudge = (error != 0) & even & (np.abs(total) < np.inf)
-    return np.int64(bits + nudge * (2 * outward - 1)).view(np.float64)
 
 
 @register_jitable
