@@ -16,6 +16,12 @@ _HOMES = {
     "format": "catalogue",
     "formats": "catalogue",
     "p3109_formats": "catalogue",
+    "BlockFormat": "block_formats",
+    "block_format": "block_formats",
+    "block_formats": "block_formats",
+    "Blocks": "blocks",
+    "pack": "packing",
+    "unpack": "packing",
     "cast": "conversion",
     "encode": "conversion",
     "decode": "conversion",
@@ -48,6 +54,10 @@ if TYPE_CHECKING:
     from halfulp.arithmetic import mul as mul
     from halfulp.arithmetic import sqrt as sqrt
     from halfulp.arithmetic import sub as sub
+    from halfulp.block_formats import BlockFormat as BlockFormat
+    from halfulp.block_formats import block_format as block_format
+    from halfulp.block_formats import block_formats as block_formats
+    from halfulp.blocks import Blocks as Blocks
     from halfulp.catalogue import Format as Format
     from halfulp.catalogue import format as format
     from halfulp.catalogue import formats as formats
@@ -62,6 +72,8 @@ if TYPE_CHECKING:
     from halfulp.exact import number as number
     from halfulp.explanations.conversion import explain as explain
     from halfulp.explanations.operation import explain_operation as explain_operation
+    from halfulp.packing import pack as pack
+    from halfulp.packing import unpack as unpack
     from halfulp.prediction import predict as predict
     from halfulp.reductions import cumsum as cumsum
     from halfulp.reductions import dot as dot

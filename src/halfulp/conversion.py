@@ -11,6 +11,8 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
+from halfulp import blocks
+from halfulp.block_formats import BlockFormat, is_block_format
 from halfulp.casting import Cast, checked_seed, code_number
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
@@ -22,7 +24,7 @@ from halfulp.records import decimal_string
 
 def cast(
     x: Any,
-    target: str | Format,
+    target: str | Format | BlockFormat,
     rounding: str = "nearest_even",
     *,
     overflow: str | None = None,
@@ -40,7 +42,7 @@ def cast(
     array, by the element's place in C order. ``overflow`` is ``infinity``, ``nan``, ``saturate``,
     ``saturate_finite``, or a profile such as ``torch``; by default what NumPy and ml_dtypes do.
     ``grad="straight_through"`` hands gradients of tensors and JAX arrays on unchanged; without it
-    the answer has none.
+    the answer has none. A block format such as ``mxfp8`` or ``nvfp4`` takes NumPy arrays.
 
     Raises HalfulpError for unknown names, and for what is no number.
 
@@ -48,6 +50,10 @@ def cast(
     (1.12109375, '1.12109375')
     """
     kind = kind_of(x)
+    if is_block_format(target):
+        _needs_numpy(kind, target)
+        values = blocks.cast_values(x, target, rounding, overflow, seed, random_bits, out)
+        return _unwrapped(x, values)
     spec = _spec(target, rounding, overflow, random_bits)
     if kind in TRACED:
         return _module(kind).cast_spec(x, spec, seed, out, _checked_grad(grad))
@@ -63,7 +69,7 @@ def cast(
 
 def encode(
     x: Any,
-    target: str | Format,
+    target: str | Format | BlockFormat,
     rounding: str = "nearest_even",
     *,
     overflow: str | None = None,
@@ -73,12 +79,17 @@ def encode(
 ) -> Any:
     """The codes of ``x`` in a format: unsigned integers, as an array or as an int.
 
-    The arguments are those of :func:`cast`.
+    In a block format they come with their scales, as :class:`halfulp.blocks.Blocks`. The arguments
+    are those of :func:`cast`.
 
     >>> hex(encode(1.12156456132, "float16"))
     '0x3c7c'
     """
     kind = kind_of(x)
+    if is_block_format(target):
+        _needs_numpy(kind, target)
+        _refuse_out(out)
+        return blocks.encode_values(x, target, rounding, overflow, seed, random_bits)
     spec = _spec(target, rounding, overflow, random_bits)
     if kind in TRACED:
         return _module(kind).encode_spec(x, spec, seed, out)
@@ -90,7 +101,9 @@ def encode(
     return job.code(x, word=_word(job, seed))
 
 
-def decode(codes: Any, source: str | Format, dtype: Any = "float32", *, out: Any = None) -> Any:
+def decode(
+    codes: Any, source: str | Format | None = None, dtype: Any = "float32", *, out: Any = None
+) -> Any:
     """The values of codes: an array of ``dtype``, or for one Python int the exact value as a float
     (a Fraction where no float64 is as wide).
 
@@ -99,6 +112,11 @@ def decode(codes: Any, source: str | Format, dtype: Any = "float32", *, out: Any
     >>> decode(0x3C7C, "float16")
     1.12109375
     """
+    if isinstance(codes, blocks.Blocks):
+        _refuse_out(out)
+        return codes.decode(dtype)
+    if source is None:
+        raise HalfulpError("which format the codes are of is missing: decode(codes, 'float16')")
     found = format(source)
     kind = kind_of(codes)
     if kind is not None:
@@ -129,6 +147,14 @@ def _spec(*names: Any) -> str:
 def _word(job: Cast, seed: int) -> int:
     """The random word of a single number: those of element 0."""
     return int(random_word(key_of(seed), 0, 0)) if job.is_stochastic else 0
+
+
+def _needs_numpy(kind: str | None, target: Any) -> None:
+    if kind != "numpy":
+        raise HalfulpError(
+            f"{target} needs a NumPy array, whose elements share scales: give x.numpy() of a "
+            "tensor, numpy.asarray(x) of anything else"
+        )
 
 
 def _refuse_out(out: Any) -> None:

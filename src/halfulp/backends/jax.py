@@ -78,8 +78,7 @@ def _checked(x: Array, spec: str, seed: Any, out: Any) -> Key:
     _refuse(out)
     if np.dtype(x.dtype).name not in arrays.FLOAT_DTYPES:
         raise HalfulpError(
-            f"an array of dtype {x.dtype} cannot be cast: give floats, such as "
-            "x.astype('float32')"
+            f"an array of dtype {x.dtype} cannot be cast: give floats, such as x.astype('float32')"
         )
     if format(np.dtype(x.dtype).name).width < 8:
         raise HalfulpError(

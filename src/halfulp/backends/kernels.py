@@ -57,9 +57,9 @@ def compiled(loop: Callable[..., Any], name: str, one: Any = None) -> Any:
     kernel = FunctionType(loop.__code__, {**loop.__globals__, "one": one})
     kernel.__qualname__ = kernel.__name__ = f"{name}_{RULE_TEXTS[:16]}"
     try:
-        return numba.njit(nogil=True, cache=True)(kernel)
+        return numba.njit(nogil=True, error_model="numpy", cache=True)(kernel)
     except RuntimeError:  # Numba found no folder it may write to: compile for this process alone
-        return numba.njit(nogil=True)(kernel)
+        return numba.njit(nogil=True, error_model="numpy")(kernel)
 
 
 LINE = 64  # bytes of a cache line
