@@ -119,10 +119,10 @@ def expected_in(dtype: Any, exact: list[Any]) -> list[Any]:
     f = hu.format(np.dtype(dtype).name)
     kept = []
     for value in exact:
-        code = 0 if value in ("nan", 0) else oracle.round_code(f, value, "nearest_even")
-        if value != "nan":
-            value = Fraction(0) if value == 0 else oracle.meaning(f, code)
-        kept.append(Fraction(0) if value == "-0" else value)
+        held = value
+        if value not in ("nan", 0):
+            held = oracle.meaning(f, oracle.round_code(f, value, "nearest_even"))
+        kept.append(Fraction(0) if held in ("-0", 0) else held)
     return kept
 
 

@@ -230,7 +230,8 @@ def _inputs(dtype: np.dtype[Any]) -> Array:
     """The values of a narrow dtype's patterns."""
     if dtype in NATIVE:
         return np.empty(0)
-    return every_pattern(dtype).astype(np.float64)
+    with np.errstate(invalid="ignore"):  # NaN that signal
+        return every_pattern(dtype).astype(np.float64)
 
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"
@@ -397,10 +398,10 @@ def _division(exact: bool) -> Any:
     def divide(a, b, inverse):
         """A / b as good as exact, or rounded to odd; nothing by a scale of zero."""
         if exact:
-            return odd_quotient(a, b) if b != 0 else np.copysign(0.0, a)
+            return odd_quotient(a, b) if b != 0 else a * 0.0
         bits = np.float64(a * inverse).view(np.int64)
         snapped = np.int64((bits + SNAPPED // 2) & -SNAPPED).view(np.float64)
-        return snapped if b != 0 else np.copysign(0.0, a)
+        return snapped if b != 0 else a * 0.0
 
     return divide
 
