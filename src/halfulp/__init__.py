@@ -42,6 +42,7 @@ _HOMES = {
     "matmul": "reductions",
     "explain": "explanations.conversion",
     "explain_operation": "explanations.operation",
+    "profile_diff": "explanations.profiles",
     "walk": "updates",
     "walk_all": "updates",
     "predict": "prediction",
@@ -72,6 +73,7 @@ if TYPE_CHECKING:
     from halfulp.exact import number as number
     from halfulp.explanations.conversion import explain as explain
     from halfulp.explanations.operation import explain_operation as explain_operation
+    from halfulp.explanations.profiles import profile_diff as profile_diff
     from halfulp.packing import pack as pack
     from halfulp.packing import unpack as unpack
     from halfulp.prediction import predict as predict

@@ -9,7 +9,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halfulp.block_formats import BlockFormat, block_format
-from halfulp.casting import Cast, checked_seed
+from halfulp.casting import Cast, Policy, checked_seed
 from halfulp.catalogue import Format, NanStyle
 from halfulp.errors import HalfulpError
 from halfulp.packing import pack, unpack
@@ -104,13 +104,15 @@ def _sign_magnitude(codes: Any, element: Format) -> Any:
     return (abs(signed) + (signed < 0) * element.sign_bit).astype("uint8")
 
 
-def element_cast(f: BlockFormat, rounding: str, overflow: str | None, random_bits: int) -> Cast:
+def element_cast(
+    f: BlockFormat, rounding: str, overflow: str | Policy | None, random_bits: int
+) -> Cast:
     """The cast of elements: what lies beyond the largest saturates unless said otherwise."""
     return profiled_cast(f.element, rounding, overflow or "saturate", random_bits)
 
 
 def cast_values(
-    x: Any, target: str | BlockFormat, rounding: str, overflow: str | None, seed: int | None,
+    x: Any, target: str | BlockFormat, rounding: str, overflow: str | Policy | None, seed: int | None,
     random_bits: int, out: Any,
 ) -> Any:  # fmt: skip
     """The values of a NumPy array in a block format, in its own dtype."""
@@ -122,7 +124,7 @@ def cast_values(
 
 
 def encode_values(
-    x: Any, target: str | BlockFormat, rounding: str, overflow: str | None, seed: int | None,
+    x: Any, target: str | BlockFormat, rounding: str, overflow: str | Policy | None, seed: int | None,
     random_bits: int,
 ) -> Blocks:  # fmt: skip
     """A NumPy array as codes and scales."""

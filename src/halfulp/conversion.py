@@ -13,7 +13,7 @@ from typing import Any
 
 from halfulp import blocks
 from halfulp.block_formats import BlockFormat, is_block_format
-from halfulp.casting import Cast, checked_seed, code_number
+from halfulp.casting import Cast, Policy, checked_seed, code_number
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number
@@ -27,7 +27,7 @@ def cast(
     target: str | Format | BlockFormat,
     rounding: str = "nearest_even",
     *,
-    overflow: str | None = None,
+    overflow: str | Policy | None = None,
     seed: int | None = None,
     random_bits: int = NOISE_BITS,
     out: Any = None,
@@ -72,7 +72,7 @@ def encode(
     target: str | Format | BlockFormat,
     rounding: str = "nearest_even",
     *,
-    overflow: str | None = None,
+    overflow: str | Policy | None = None,
     seed: int | None = None,
     random_bits: int = NOISE_BITS,
     out: Any = None,

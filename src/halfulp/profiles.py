@@ -45,6 +45,14 @@ PROFILES: dict[str, Profile] = {
     ),
     "torch<2.13": Profile("torch 2.12 and before, Tensor.to(dtype)", (_TORCH_SCALE,)),
     "onnx": Profile("ONNX Cast, saturate=1 (operator schema 19)", ((_BYTE_FLOATS, _SATURATE),)),
+    "onnx-nosaturate": Profile("ONNX Cast, saturate=0 (operator schema 19)"),
+    "ocp": Profile(
+        "OCP 8-bit Floating Point Specification (2023) §5.2, saturating mode",
+        ((("float8_e4m3fn", "float8_e5m2"), _SATURATE),),
+    ),
+    "ocp-nonsaturating": Profile(
+        "OCP 8-bit Floating Point Specification (2023) §5.2, non-saturating mode"
+    ),
     "cuda-satfinite": Profile(
         "PTX cvt.satfinite",
         (
@@ -53,6 +61,16 @@ PROFILES: dict[str, Profile] = {
         ),
     ),
 }
+
+
+def profile_of(name: str) -> Profile:
+    """The profile of a name.
+
+    Raises HalfulpError for an unknown one.
+    """
+    if not isinstance(name, str) or name not in PROFILES:
+        raise unknown("profile", str(name), PROFILES)
+    return PROFILES[name]
 
 
 def profiled_cast(
