@@ -112,8 +112,8 @@ def element_cast(
 
 
 def cast_values(
-    x: Any, target: str | BlockFormat, rounding: str, overflow: str | Policy | None, seed: int | None,
-    random_bits: int, out: Any,
+    x: Any, target: str | BlockFormat, rounding: str, overflow: str | Policy | None,
+    seed: int | None, random_bits: int, out: Any,
 ) -> Any:  # fmt: skip
     """The values of a NumPy array in a block format, in its own dtype."""
     from halfulp.backends.blocks import cast_blocks
@@ -124,8 +124,8 @@ def cast_values(
 
 
 def encode_values(
-    x: Any, target: str | BlockFormat, rounding: str, overflow: str | Policy | None, seed: int | None,
-    random_bits: int,
+    x: Any, target: str | BlockFormat, rounding: str, overflow: str | Policy | None,
+    seed: int | None, random_bits: int,
 ) -> Blocks:  # fmt: skip
     """A NumPy array as codes and scales."""
     from halfulp.backends.blocks import encode_blocks
