@@ -66,7 +66,7 @@ class Outcomes(NamedTuple):
     compared: Array  # both finite
 
 
-@lru_cache(maxsize=128)
+@lru_cache(maxsize=32)  # of two megabytes each
 def outcomes(cast: Cast, dtype: np.dtype[Any]) -> Outcomes:
     """Every pattern of a dtype under a cast, looked at for itself."""
     every = every_pattern(dtype)
