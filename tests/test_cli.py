@@ -132,7 +132,7 @@ def test_text_fits_eighty_columns(
         (("explain", "1", "--to", "floot16"), "did you mean float16"),
         (("explain", "1", "--to", "float16", "--rounding", "nearest"), "did you mean nearest_"),
         (("explain", "one", "--to", "float16"), "is no number"),
-        (("explain", "1"), "--to is missing"),
+        (("explain", "1"), "Missing option '--to'"),
         (("explain", "1e999999999", "--to", "float16"), "exponent beyond"),
         (("explain", "1", "--to", ""), "name a format"),
         (("explain", "1/" * 3000 + "1", "--to", "float16"), "is no number"),

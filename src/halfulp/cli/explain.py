@@ -1,14 +1,16 @@
-"""``halfulp explain``: how a number becomes the code of a format."""
+"""``halfulp explain``: how a number becomes the code of a format, and where two stacks differ."""
 
 from __future__ import annotations
 
+from typing import Any
+
 import click
 
+from halfulp.catalogue import format
 from halfulp.cli import parsing
 from halfulp.cli.output import emit
 from halfulp.errors import HalfulpError
-from halfulp.explanations import conversion, profiles
-from halfulp.profiles import PROFILES, profile_of
+from halfulp.profiles import PROFILES, require
 
 
 @click.command(cls=parsing.NumberCommand, short_help="A number into a format, bit by bit.")
@@ -17,8 +19,13 @@ from halfulp.profiles import PROFILES, profile_of
 @click.option("--via", metavar="FORMATS", help="Formats it passes through first: a,b,c.")
 @parsing.rounding
 @parsing.overflow
-@click.option("--profile", metavar="NAME", help=f"A stack: {', '.join(PROFILES)}.")
-@click.option("--against", metavar="NAME", help="Show where that stack differs from --profile.")
+@click.option(
+    "--profile", metavar="NAME", help=f"As this stack does it. One of {', '.join(PROFILES)}."
+)
+@click.option(
+    "--against", metavar="NAME",
+    help="Where this stack differs from --profile: in the formats of --to, or in all.",
+)  # fmt: skip
 @parsing.as_json
 @parsing.html
 def explain(
@@ -36,19 +43,48 @@ def explain(
 
     NUMBER is a decimal, 17/23, 0x1.2p3, 0b1.01, 2^-11, inf, nan, or a code: float16:0x3c7c.
     """
+    if profile is not None and overflow is not None:
+        raise HalfulpError("--profile and --overflow both say what overflows become: give one")
+    targets = None if to is None else parsing.names(to)
     if against is not None:
-        if profile is None:
-            raise HalfulpError("--against names the second profile: name the first by --profile")
-        diff = profiles.profile_diff(profile, against, number, parsing.names(to) or None)
-        emit(diff, as_json, html, f"{diff.subject}: {profile} and {against}")
-        return
-    if to is None:
-        raise HalfulpError("--to is missing: name the format that the number goes into")
-    if profile is not None:
-        profile_of(profile)
-        if overflow is not None:
-            raise HalfulpError("--profile and --overflow both say what overflows become: give one")
-    chain = [parsing.names(via), parsing.names(to)]
-    policy = profile or overflow
-    result = conversion.explain(number, *chain, rounding=rounding, overflow=policy)
-    emit(result, as_json, html, f"{result.input} as {to}")
+        result, title = _compared(number, targets, via, rounding, profile, against)
+    else:
+        result, title = _explained(number, targets, via, rounding, profile, overflow)
+    emit(result, as_json, html, title)
+
+
+# What only one of the two needs is imported when it is the one asked for.
+
+
+def _explained(
+    number: str, targets: list[str] | None, via: str | None, rounding: str, profile: str | None,
+    overflow: str | None,
+) -> tuple[Any, str]:  # fmt: skip
+    from halfulp.explanations.conversion import explain
+
+    if targets is None:
+        raise HalfulpError(
+            "Missing option '--to': name the format to convert to, or two stacks to compare, by "
+            "--profile and --against"
+        )
+    for target in targets if profile is not None else ():
+        require(profile or "", format(target))
+    chain = [parsing.names(via), targets]
+    result = explain(number, *chain, rounding=rounding, overflow=profile or overflow)
+    return result, f"{result.input} as {','.join(targets)}"
+
+
+def _compared(
+    number: str, targets: list[str] | None, via: str | None, rounding: str, profile: str | None,
+    against: str,
+) -> tuple[Any, str]:  # fmt: skip
+    from halfulp.explanations.profiles import profile_diff
+
+    if profile is None:
+        raise HalfulpError(
+            f"--against {against} compares it with another profile: name that by --profile"
+        )
+    if via is not None:
+        raise HalfulpError("--via does not go with --against, which compares single conversions")
+    result = profile_diff(profile, against, number, targets, rounding=rounding)
+    return result, f"{result.subject} under {profile} and {against}"

@@ -1,32 +1,51 @@
 """L3: where two stacks make different things of the same value, and which rule of theirs it is.
 
-Stacks round alike; they differ in the fates of what has no place in a format: the fields of
-:class:`halfulp.casting.Policy`.
+Stacks round alike but for ties; they differ in the fates of what has no place in a format: the
+fields of :class:`halfulp.casting.Policy`. The rule behind a difference is found by trying: taken
+over from the other stack, it gives the other stack's result.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Sequence
-from dataclasses import dataclass
+from collections.abc import Iterator, Sequence
+from dataclasses import dataclass, fields, replace
 from typing import Any
 
-from halfulp.casting import Cast, code_number
+from halfulp.arithmetic import operand
+from halfulp.casting import Cast, Fate, Policy, code_number
 from halfulp.catalogue import Format, format, formats
 from halfulp.conversion import encode, kind_of
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, number
-from halfulp.profiles import profile_of, profiled_cast
+from halfulp.explanations.page import shown
+from halfulp.profiles import profile_of, profiled_cast, require
 from halfulp.records import Record, data_frame
 
 EXAMPLES = 3  # elements of an array that are shown
 
-#: What a value without a place is called, by the field of the policy that decides.
-FIELDS = {
-    "overflow": "a finite value beyond the largest number",
-    "infinite": "an infinity",
-    "nan": "NaN",
-    "zero": "zero, which the format has not",
-    "negative": "a negative number, which the format has not",
+# What is true of a format where two stacks part, by the rule they part in.
+_SUBJECTS = {
+    "overflow": "{max} is the largest number of {format}",
+    "infinite": "{format} has {an} infinity",
+    "nan": "{format} has no NaN",
+    "zero": "{format} has no zero",
+    "negative": "{format} has no negative numbers",
+    "tie": "a tie is halfway between two numbers of {format}",
+    "rounding": "a value between two numbers of {format} goes to one of them",
+}
+# What a stack does, by its fate or rounding.
+_VERBS = {
+    Fate.INFINITY: "gives infinity",
+    Fate.NAN: "gives NaN",
+    Fate.MAX: "saturates",
+    Fate.POSITIVE_MAX: "gives {max}",
+    Fate.LEAST: "gives the least number, {least}",
+    Fate.ZERO: "gives zero",
+    Fate.OPPOSITE_ZERO: "gives zero with the opposite sign",
+    Fate.MAGNITUDE: "drops the sign",
+    "nearest_even": "takes the even code",
+    "nearest_away": "goes to the nearest, ties away from zero",
+    "up": "goes up",
 }
 
 
@@ -34,35 +53,31 @@ FIELDS = {
 class Example(Record):
     """One value that two profiles cast to different codes."""
 
-    value: str
+    value: Number
     index: int | None  # in C order, of an array
     a_code: str
-    a_value: str
+    a_value: Number
     b_code: str
-    b_value: str
+    b_value: Number
 
 
 @dataclass(frozen=True)
 class Difference(Record):
-    """What one field of the policies does to the values of one format."""
+    """What one rule of two profiles does to the values of one format."""
 
     name: str  # of the format
-    field: str  # of Policy
-    a_fate: str
+    field: str  # of Policy; or "tie", or "rounding" where one does not round to nearest
+    a_fate: str  # of Fate; or a rounding
     b_fate: str
+    sentence: str  # the rule in words
     differing: int  # elements
     elements: int
-    examples: tuple[Example, ...]
-
-    @property
-    def sentence(self) -> str:
-        """The rule in words."""
-        return f"{FIELDS[self.field]} becomes {self.a_fate} in one and {self.b_fate} in the other"
+    examples: tuple[Example, ...]  # the first ones
 
 
 @dataclass(frozen=True)
 class ProfileDiff(Record):
-    """Where two profiles differ on a value or an array."""
+    """Where two profiles differ on a value or an array; false where they do not."""
 
     renderer = "halfulp.explanations.profiles_text:diff_page"
 
@@ -70,7 +85,8 @@ class ProfileDiff(Record):
     b: str
     a_source: str
     b_source: str
-    subject: str
+    subject: str  # the number as it was given, or what array it is
+    elements: int | None  # of an array
     compared: tuple[str, ...]  # names of formats
     differences: tuple[Difference, ...]
 
@@ -78,100 +94,179 @@ class ProfileDiff(Record):
         return bool(self.differences)
 
     def to_pandas(self) -> Any:
-        """One row a format and field."""
-        return data_frame(self.differences, leave_out=["examples"])
+        """One row a format and rule, with its first example."""
+        rows = [_Row.of(d) for d in self.differences]
+        return data_frame(rows or [_Row()]).iloc[: len(rows)]
+
+
+@dataclass(frozen=True)
+class _Row(Record):
+    name: str = ""
+    field: str = ""
+    a_fate: str = ""
+    b_fate: str = ""
+    differing: int = 0
+    elements: int = 0
+    index: int | None = None
+    value: Number | None = None
+    a_code: str = ""
+    a_value: Number | None = None
+    b_code: str = ""
+    b_value: Number | None = None
+    sentence: str = ""
+
+    @staticmethod
+    def of(d: Difference) -> _Row:
+        parts = {**vars(d.examples[0]), **vars(d)}
+        return _Row(**{f.name: parts[f.name] for f in fields(_Row)})
 
 
 def profile_diff(
-    a: str, b: str, x: Any, to: str | Format | Sequence[str | Format] | None = None
+    a: str,
+    b: str,
+    x: Any,
+    to: str | Format | Sequence[str | Format] | None = None,
+    *,
+    rounding: str = "nearest_even",
 ) -> ProfileDiff:
-    """Where casts of ``x`` differ under two profiles, and which rule makes the difference.
+    """Where casts of ``x`` differ under two profiles, and which rule makes each difference.
 
-    ``x`` is a number of any kind or an array of floats; ``to`` one format or several, by default
-    the whole catalogue.
+    ``x`` is a number or text as in :func:`halfulp.explain`, or an array of floats of any shape
+    (NumPy, torch, JAX); ``to`` one format or several, by default all that both stacks have.
 
-    Raises HalfulpError for unknown names, and for what cannot be cast.
+    Raises HalfulpError for unknown names, for a format that one of the stacks does not have, and
+    for what cannot be cast.
 
     >>> diff = profile_diff("torch", "ml_dtypes", 1e6, "float8_e4m3fn")
     >>> [(d.field, d.a_fate, d.b_fate) for d in diff.differences]
     [('overflow', 'max', 'nan')]
+    >>> bool(profile_diff("torch", "ml_dtypes", 448.0))
+    False
     """
-    source_a, source_b = profile_of(a).source, profile_of(b).source
-    asked: Sequence[str | Format] = formats() if to is None else _listed(to)
-    targets = tuple(format(target) for target in asked)
-    if not targets:
-        raise HalfulpError("no format was named to compare in: give one, such as 'float8_e4m3fn'")
-    kind = kind_of(x)
-    if kind not in (None, "numpy"):
-        raise HalfulpError(f"profiles are compared on NumPy arrays and numbers, not on {kind}'s")
+    sources = profile_of(a).source, profile_of(b).source
+    targets = _targets(a, b, to)
+    if rounding == "stochastic":
+        raise HalfulpError("stochastic results differ by their random bits: name another rounding")
+    column = _Array(x) if kind_of(x) else _Single(x)
     found: list[Difference] = []
     for target in targets:
-        casts = [profiled_cast(target, "nearest_even", name) for name in (a, b)]
-        found += _on_array(x, *casts) if kind else _on_number(number(x), *casts)
-    subject = f"{x.size} elements of {x.dtype}" if kind else str(number(x))
+        one, other = (profiled_cast(target, rounding, name) for name in (a, b))
+        if one != other:
+            found += _differences(column, one, other, (a, b))
     names = tuple(target.name for target in targets)
-    return ProfileDiff(a, b, source_a, source_b, subject, names, tuple(found))
+    return ProfileDiff(a, b, *sources, column.subject, column.elements, names, tuple(found))
 
 
-def _listed(to: str | Format | Sequence[str | Format]) -> Sequence[str | Format]:
-    return [to] if isinstance(to, (str, Format)) else list(to)
-
-
-def _on_number(x: Number, a: Cast, b: Cast) -> list[Difference]:
-    codes = a.code(x), b.code(x)
-    if codes[0] == codes[1]:
-        return []
-    return [_difference(a, b, _field_of(x, a), 1, 1, [_example(str(x), None, a, codes)])]
-
-
-def _on_array(x: Any, a: Cast, b: Cast) -> list[Difference]:
-    import numpy as np
-
-    flat = np.ravel(x)
-    codes = [encode(flat, c.target, overflow=c.policy) for c in (a, b)]
-    at = np.flatnonzero(codes[0] != codes[1])
-    values = flat[at].astype(np.float64)
-    fields: dict[str, Callable[[], Any]] = {
-        "nan": lambda: np.isnan(values),
-        "infinite": lambda: np.isinf(values),
-        "zero": lambda: values == 0,
-        "negative": lambda: (values < 0) & (not a.target.signed),
-        "overflow": lambda: np.ones(values.shape, bool),
-    }
-    found, left = [], np.ones(values.shape, bool)
-    for field, belongs in fields.items():
-        chosen = np.flatnonzero(left & belongs())
-        left[chosen] = False
-        if chosen.size:
-            examples = [
-                _example(str(number(float(values[i]))), int(at[i]), a,
-                         (int(codes[0][at[i]]), int(codes[1][at[i]])))
-                for i in chosen[:EXAMPLES]
-            ]  # fmt: skip
-            found.append(_difference(a, b, field, chosen.size, flat.size, examples))
+def _targets(
+    a: str, b: str, to: str | Format | Sequence[str | Format] | None
+) -> tuple[Format, ...]:
+    if to is None:
+        both = {*profile_of(a).formats} & {*profile_of(b).formats}
+        return tuple(f for f in formats() if f.name in both)
+    found = tuple(format(f) for f in ([to] if isinstance(to, (str, Format)) else to))
+    if not found:
+        raise HalfulpError("no format was named to compare in: give one, such as 'float8_e4m3fn'")
+    for target in found:
+        require(a, target)
+        require(b, target)
     return found
 
 
-def _field_of(x: Number, cast: Cast) -> str:
-    if x.is_nan:
-        return "nan"
-    if not x.is_finite:
-        return "infinite"
-    if not x.value:
-        return "zero"
-    return "negative" if x.negative and not cast.target.signed else "overflow"
+class _Single:
+    """A number as a column: its codes are an int, what holds of them a bool."""
+
+    elements = None
+
+    def __init__(self, x: Any) -> None:
+        given = operand(x)
+        self.subject, self.number = given.text, given.number
+
+    def codes(self, cast: Cast) -> Any:
+        return cast.code(self.number)
+
+    def where(self, holds: Any) -> Sequence[int]:
+        return [0] if holds else []
+
+    def example(self, i: int, codes: tuple[Any, Any]) -> tuple[Number, None, int, int]:
+        return self.number, None, codes[0], codes[1]
+
+
+class _Array:
+    """An array of any framework as a column: its codes and what holds of them are NumPy's."""
+
+    def __init__(self, x: Any) -> None:
+        self.flat = (x.detach() if hasattr(x, "detach") else x).reshape(-1)
+        encode(self.flat[:0], "float16")  # says what cannot be cast, also where nothing differs
+        self.elements = int(self.flat.shape[0])
+        self.subject = f"{self.elements} element{'s' * (self.elements != 1)} of {x.dtype}"
+
+    def codes(self, cast: Cast) -> Any:
+        made = encode(self.flat, cast.target, cast.rounding, overflow=cast.policy)
+        return (made.cpu() if hasattr(made, "cpu") else made).__array__()
+
+    def where(self, holds: Any) -> Sequence[int]:
+        found: Sequence[int] = holds.nonzero()[0]
+        return found
+
+    def example(self, i: int, codes: tuple[Any, Any]) -> tuple[Number, int, int, int]:
+        return number(float(self.flat[int(i)])), int(i), int(codes[0][i]), int(codes[1][i])
+
+
+def _differences(
+    column: _Single | _Array, a: Cast, b: Cast, names: tuple[str, str]
+) -> Iterator[Difference]:
+    """The differences of one format, a rule each."""
+    codes = column.codes(a), column.codes(b)
+    left = codes[0] != codes[1]
+    for rule in (*(f.name for f in fields(Policy)), "rounding"):
+        if not len(column.where(left)):
+            return
+        if _part(a, rule) == _part(b, rule):
+            continue
+        made = column.codes(_swapped(a, b, rule)) == codes[1]
+        made = made | (column.codes(_swapped(b, a, rule)) == codes[0])
+        at = column.where(left & made)
+        left = left ^ (left & made)
+        if len(at):
+            examples = [_example(a.target, *column.example(i, codes)) for i in at[:EXAMPLES]]
+            yield _difference(a, b, names, rule, len(at), column.elements or 1, tuple(examples))
+    assert not len(column.where(left)), f"no single rule parts {names} in {a.target}"
+
+
+def _part(cast: Cast, rule: str) -> str:
+    return cast.rounding if rule == "rounding" else str(getattr(cast.policy, rule))
+
+
+def _swapped(cast: Cast, other: Cast, rule: str) -> Cast:
+    """A cast with one rule taken over from another."""
+    if rule == "rounding":
+        return replace(cast, rounding=other.rounding)
+    return replace(cast, policy=replace(cast.policy, **{rule: getattr(other.policy, rule)}))
+
+
+def _example(target: Format, value: Number, index: int | None, a_code: int, b_code: int) -> Example:
+    a_value, b_value = code_number(target, a_code), code_number(target, b_code)
+    return Example(value, index, target.hex(a_code), a_value, target.hex(b_code), b_value)
 
 
 def _difference(
-    a: Cast, b: Cast, field: str, differing: int, elements: int, examples: list[Example]
-) -> Difference:
-    a_fate, b_fate = (str(getattr(cast.policy, field).value) for cast in (a, b))
-    return Difference(
-        a.target.name, field, a_fate, b_fate, int(differing), int(elements), tuple(examples)
-    )
+    a: Cast, b: Cast, names: tuple[str, str], rule: str, differing: int, elements: int,
+    examples: tuple[Example, ...],
+) -> Difference:  # fmt: skip
+    fates = _part(a, rule), _part(b, rule)
+    if all(fate.startswith("nearest") for fate in fates):
+        rule = "tie"
+    sentence = _sentence(a.target, rule, names, fates)
+    return Difference(a.target.name, rule, *fates, sentence, differing, elements, examples)
 
 
-def _example(value: str, index: int | None, cast: Cast, codes: tuple[int, int]) -> Example:
-    target = cast.target
-    a_value, b_value = (str(code_number(target, code)) for code in codes)
-    return Example(value, index, target.hex(codes[0]), a_value, target.hex(codes[1]), b_value)
+def _sentence(target: Format, rule: str, names: tuple[str, str], fates: tuple[str, str]) -> str:
+    """The rule in words: what is true of the format, what each stack does, where that is read."""
+    does = [
+        f"{name} {_VERBS[fate]} ({profile_of(name).source_of(target)})"
+        for name, fate in zip(names, fates, strict=True)
+    ]
+    return f"{_SUBJECTS[rule]}; {', '.join(does)}".format(
+        format=target, an="an" if target.infinities else "no",
+        max=shown(target.max, 24, 6), least=shown(target.least_positive, 24, 6),
+    )  # fmt: skip

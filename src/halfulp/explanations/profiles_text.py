@@ -2,45 +2,54 @@
 
 from __future__ import annotations
 
-from halfulp.explanations.page import Page
-from halfulp.explanations.profiles import FIELDS, ProfileDiff
+from halfulp.exact import Number
+from halfulp.explanations.page import WIDTH, Page, shown
+from halfulp.explanations.profiles import Difference, Example, ProfileDiff
 
 
 def diff_page(d: ProfileDiff) -> Page:
-    """Each format with the rule that differs and what it made of the first values."""
+    """Each rule that differs, in each format, with what it makes of the first values."""
     out = Page()
-    out.line((d.subject, "title"), (f"  under {d.a} and {d.b}", "dim"))
-    out.labelled(d.a, d.a_source)
-    out.labelled(d.b, d.b_source)
-    out.blank()
-    if not d.differences:
-        out.line(f"  The same codes in all {len(d.compared)} formats: {', '.join(d.compared[:4])}"
-                 f"{' …' if len(d.compared) > 4 else ''}.")  # fmt: skip
-        return out
-    rows = []
+    out.line((_cut(d.subject, WIDTH - 4), "title"))
+    out.labelled("profiles", f"{d.a} and {d.b}")
     for difference in d.differences:
-        for i, e in enumerate(difference.examples):
-            name = difference.name if i == 0 else ""
-            index = "" if e.index is None else f"[{e.index}] "
-            made = (f"{_short(e.a_value)} {e.a_code}", f"{_short(e.b_value)} {e.b_code}")
-            rows.append([name, index + _short(e.value), *made])
-    out.table(["format", "value", d.a, d.b], rows)
-    out.blank()
-    for field in dict.fromkeys(difference.field for difference in d.differences):
-        for a_fate, b_fate in dict.fromkeys(
-            (f.a_fate, f.b_fate) for f in d.differences if f.field == field
-        ):
-            out.labelled(field, f"{FIELDS[field]}: {a_fate} in {d.a}, {b_fate} in {d.b}")
-    if any(difference.elements > 1 for difference in d.differences):
         out.blank()
-        out.table(
-            ["format", "field", "differ", "of"],
-            [[f.name, f.field, str(f.differing), str(f.elements)] for f in d.differences],
-            right="23",
-        )
+        _difference(out, d, difference)
+    if d.differences:
+        out.blank()
+    out.labelled("the same", _the_same(d))
     return out
 
 
-def _short(number: str, most: int = 12) -> str:
-    """A number's first digits, where there are many; all of them are in the JSON."""
-    return number if len(number) <= most else f"{number[: most - 1]}…"
+def _difference(out: Page, d: ProfileDiff, difference: Difference) -> None:
+    share = f"  {difference.differing} of {difference.elements} elements differ"
+    out.line((difference.name, "title"), (share, "dim") if d.elements is not None else "")
+    out.labelled(difference.field, difference.sentence)
+    if d.elements is None:
+        out.table([d.a, d.b], [_row(e) for e in difference.examples])
+        return
+    rows = [[str(e.index), shown(e.value, 14, 6), *_row(e)] for e in difference.examples]
+    out.table(["index", "value", d.a, d.b], rows, right="0")
+
+
+def _row(e: Example) -> list[str]:
+    return [_made(e.a_value, e.a_code), _made(e.b_value, e.b_code)]
+
+
+def _made(value: Number, code: str) -> str:
+    return f"{shown(value, 14, 6)} ({code})"
+
+
+def _the_same(d: ProfileDiff) -> str:
+    parted = {difference.name for difference in d.differences}
+    same = [name for name in d.compared if name not in parted]
+    if not same:
+        return "in no other format that was compared"
+    elements = "" if d.elements is None else f"for all {d.elements} elements "
+    other = "other " if parted else ""
+    count = f"{len(same)} {other}formats" if len(same) > 1 else f"the {other or 'one '}format"
+    return f"{elements}in {count}: {', '.join(same)}"
+
+
+def _cut(text: str, width: int) -> str:
+    return text if len(text) <= width else text[: width - 1] + "…"
