@@ -117,8 +117,10 @@ def decode(
         return codes.decode(dtype)
     if source is None:
         raise HalfulpError("which format the codes are of is missing: decode(codes, 'float16')")
-    found = format(source)
     kind = kind_of(codes)
+    if kind in TRACED:
+        return _module(kind).decode_name(codes, _name(source), dtype, out=out)
+    found = format(source)
     if kind is not None:
         decoded = _module(kind).decode_array(_array(codes), found, dtype, out=out)
         return _unwrapped(codes, decoded)
@@ -209,9 +211,14 @@ def _module(kind: str) -> Any:
     return numpy
 
 
+def _name(source: str | Format) -> str:
+    return format(source).name
+
+
 # What torch.compiler.assume_constant_result would set, had torch been imported: torch.compile takes
-# the answer as it is and does not look into how names are read.
+# the answers as they are and does not look into how names are read.
 _spec._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch's own attribute
+_name._dynamo_marked_constant = True  # type: ignore[attr-defined]  # torch's own attribute
 
 
 def _array(x: Any) -> Any:

@@ -80,8 +80,9 @@ def to_odd(dropped: Any, unit: Any, odd: Any, negative: Any, chance: Any) -> Any
 
 def stochastic(dropped: Any, unit: Any, odd: Any, negative: Any, chance: Any) -> Any:
     """Up with the probability dropped / unit, cut to the random bits at hand: see Chance."""
-    # Moved by half their range, words of 32 wrapping bits compare as if they had no sign.
-    return (dropped >> chance.right) + HALF_WORD > chance.threshold + HALF_WORD
+    share = dropped >> chance.right  # less than half a word where the carrier has 32 bits
+    # In words of 32 wrapping bits a threshold of the upper half looks negative.
+    return (share > chance.threshold) & (chance.threshold >= 0)
 
 
 #: Every rounding by its name: what the strings of the public functions mean.
@@ -94,9 +95,6 @@ DECISIONS: dict[str, Callable[..., Any]] = {
     "to_odd": to_odd,
     "stochastic": stochastic,
 }
-
-
-HALF_WORD = -(1 << 31)
 
 
 class Chance(NamedTuple):

@@ -1,14 +1,15 @@
 """L1: JAX arrays, by the rule on integer arrays; under jit, vmap and grad as well.
 
 Only integers of 32 bits are needed for float32 and narrower, so it does not matter whether JAX was
-told to keep 64. Nothing here does arithmetic on floats, which XLA may flush.
+told to keep 64. Nothing here does arithmetic on floats, whose subnormals XLA may flush.
 """
 
 from __future__ import annotations
 
 import math
-from collections.abc import Callable
-from functools import lru_cache, partial
+from contextlib import suppress
+from dataclasses import dataclass
+from functools import cache, lru_cache
 from typing import Any
 
 import jax
@@ -17,55 +18,73 @@ import numpy as np
 from jax import lax
 
 from halfulp.backends import numpy as arrays
-from halfulp.carrier import Outcome
-from halfulp.casting import Cast, cast_to, checked_seed
+from halfulp.backends.integers import Course, Road, cast_road, decode_road, travel
+from halfulp.casting import Cast, checked_seed
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
 from halfulp.noise import PI, Key, absorbed, key_of
-from halfulp.patterns import Carrier, fits, pattern_cast, plan, shape_of
+from halfulp.patterns import FLOAT32, FLOAT64, Carrier
 
 Array = Any  # jax.Array, or what stands for one while it is traced
-
-_UNSIGNED = {1: jnp.uint8, 2: jnp.uint16, 4: jnp.uint32, 8: jnp.uint64}
-_INTEGERS = {32: jnp.int32, 64: jnp.int64}
 
 
 def cast_spec(x: Array, spec: str, seed: Any, out: Any, grad: str | None) -> Array:
     """The values of ``x`` rounded as :attr:`Cast.spec` says, in x's own dtype and shape.
 
-    ``seed`` may be an integer or, under jit, a traced int32. ``grad="straight_through"`` hands
-    gradients on; without it the answer has none. Raises HalfulpError for dtypes that are no floats.
+    ``seed`` may be an array of one integer, which under jit is not known yet.
+    ``grad="straight_through"`` hands gradients on; without it the answer has none. Raises
+    HalfulpError for dtypes that are no floats, and for an ``out``.
     """
-    key = _checked(x, spec, seed, out)
-    if grad is not None:
-        return _straight_through(x, key, spec)
-    return lax.stop_gradient(_cast(lax.stop_gradient(x), key, spec))
+    values = _cast(x, spec, seed, out, codes=False)
+    return values if grad is None else _straight_through(x, values)
 
 
 def encode_spec(x: Array, spec: str, seed: Any, out: Any) -> Array:
     """The codes of ``x`` as a spec says, in the least unsigned dtype that holds them."""
-    key = _checked(x, spec, seed, out)
-    size = arrays.code_dtype(Cast.of_spec(spec).target).itemsize
-    if size == 8 and not jax.config.read("jax_enable_x64"):
-        raise HalfulpError(
-            f"codes of {Cast.of_spec(spec).target} have 64 bits, which JAX keeps only with "
-            "jax_enable_x64"
-        )
-    return _patterns(lax.stop_gradient(x), key, spec, codes=True).astype(_UNSIGNED[size])
+    return _cast(x, spec, seed, out, codes=True)
 
 
-def decode_array(codes: Array, source: Format, dtype: Any = "float32", *, out: Any = None) -> Array:
-    """The values of an array of codes, exactly; codes that the format has not wrap."""
+def decode_name(codes: Array, source: str, dtype: Any = "float32", *, out: Any = None) -> Array:
+    """The values of an array of codes, exactly.
+
+    Where the codes are not known yet, under jit, of a code that the format does not have the low
+    bits count; else that is a HalfulpError.
+    """
     _refuse(out)
-    name = np.dtype(dtype).name
     if not jnp.issubdtype(codes.dtype, jnp.integer):
         raise HalfulpError(f"codes are integers, not {codes.dtype}: use encode to make them")
-    if source.width > 16:
-        raise HalfulpError(f"JAX decodes codes of up to 16 bits: {source} has {source.width}")
-    every = np.arange(source.codes, dtype=arrays.code_dtype(source))
+    found, result = format(source), _float_dtype(dtype)
+    _check_width(result)
+    if not format(result.name).holds(found):
+        raise HalfulpError(
+            f"{result} cannot hold every number of {found}: ask for dtype='float64', or decode "
+            "Python ints"
+        )
     if not isinstance(codes, jax.core.Tracer):
-        arrays.check_codes(np.asarray(codes), source)
-    return jnp.asarray(arrays.decode_array(every, source, name))[codes]
+        arrays.check_codes(np.asarray(codes), found)
+    road = decode_road(_carriers(), found, format(result.name))
+    if road is None:
+        raise _too_wide(found)
+    return _travelled(road, codes, result, None)
+
+
+def _cast(x: Array, spec: str, seed: Any, out: Any, *, codes: bool) -> Array:
+    _refuse(out)
+    dtype, cast = np.dtype(x.dtype), Cast.of_spec(spec)
+    if dtype.name not in arrays.FLOAT_DTYPES:
+        raise HalfulpError(
+            f"an array of dtype {dtype} cannot be cast: give floats, such as x.astype('float32')"
+        )
+    _check_width(dtype)
+    key = _key(cast, seed)
+    result = arrays.code_dtype(cast.target) if codes else dtype
+    road = cast_road(_carriers(), format(dtype.name), cast, codes)
+    if road is None or (result.itemsize == 8 and not _keeps_64_bits()):
+        raise _too_wide(cast.target)
+    return _travelled(road, x, result, key)
+
+
+# What can be cast.
 
 
 def _refuse(out: Any) -> None:
@@ -73,39 +92,93 @@ def _refuse(out: Any) -> None:
         raise HalfulpError("out= cannot be used with JAX arrays, which are never written to")
 
 
-def _checked(x: Array, spec: str, seed: Any, out: Any) -> Key:
-    """The key of a cast of an array that can be cast."""
-    _refuse(out)
-    if np.dtype(x.dtype).name not in arrays.FLOAT_DTYPES:
+def _float_dtype(wanted: Any) -> np.dtype[Any]:
+    dtype: np.dtype[Any] = np.dtype(object)
+    with suppress(TypeError):
+        dtype = np.dtype(wanted)
+    if dtype.name in arrays.FLOAT_DTYPES:
+        return dtype
+    raise HalfulpError(f"dtype {wanted!r} is no float dtype: try 'float32' or 'float64'")
+
+
+def _check_width(dtype: np.dtype[Any]) -> None:
+    if format(dtype.name).width < 8:
         raise HalfulpError(
-            f"an array of dtype {x.dtype} cannot be cast: give floats, such as x.astype('float32')"
+            f"{dtype} has less than a byte, which JAX packs: give or ask for float32"
         )
-    if format(np.dtype(x.dtype).name).width < 8:
-        raise HalfulpError(
-            f"{x.dtype} has less than a byte, which JAX packs: give x.astype('float32')"
+    if dtype.itemsize == 8 and not _keeps_64_bits():
+        raise _too_wide(format(dtype.name))
+
+
+def _too_wide(wanted: Format) -> HalfulpError:
+    if _keeps_64_bits():
+        return HalfulpError(
+            f"{wanted} is wider than JAX arrays can be cast to (53 significand bits, 63-bit "
+            "codes): cast Python numbers"
         )
-    if isinstance(seed, (jax.Array, np.integer)) and jnp.issubdtype(seed.dtype, jnp.integer):
-        return _traced_key(seed)
-    key = key_of(checked_seed(Cast.of_spec(spec), seed))
-    return Key(*(jnp.int32(word) for word in key))
+    return HalfulpError(
+        f"{wanted} needs integers of 64 bits, which JAX is told to cut: set "
+        "jax.config.update('jax_enable_x64', True), or give a NumPy array"
+    )
 
 
-def _traced_key(seed: Array) -> Key:
-    """key_of a seed of 32 signed bits that is not known yet."""
-    seed = jnp.asarray(seed).astype(jnp.int32)
-    low, high = (jnp.int32(word) for word in PI)
-    doubled = (seed << 1) ^ (seed >> 31)  # 2n, or -2n - 1 of a negative n
-    low, high = absorbed(low, high, doubled)
-    return Key(*absorbed(low, high, 0))
+def _keeps_64_bits() -> bool:
+    return bool(jax.dtypes.canonicalize_dtype(np.int64) == np.int64)
 
 
-@lru_cache(maxsize=4)
-def _carrier(bits: int) -> Carrier:
-    integer, real = _INTEGERS[bits], {32: jnp.float32, 64: jnp.float64}[bits]
-    source = format(np.dtype(real).name)
+# Seeds.
+
+
+def _key(cast: Cast, seed: Any) -> Array | None:
+    """The key of a seed as two int32; None where nothing is drawn."""
+    known = seed
+    if isinstance(seed, (jax.Array, np.ndarray, np.generic)):
+        if seed.shape or seed.dtype.kind not in "iu":
+            raise HalfulpError(
+                f"seed must be an integer: found an array of {seed.dtype} {seed.shape}"
+            )
+        known = 0 if isinstance(seed, jax.core.Tracer) else int(seed)
+    known = checked_seed(cast, known)
+    if not cast.is_stochastic:
+        return None
+    if isinstance(seed, jax.core.Tracer):
+        return jnp.stack(_traced_key(seed))
+    return np.array(key_of(known), np.int32)
+
+
+def _traced_key(seed: Array) -> tuple[Array, Array]:
+    """:func:`halfulp.noise.key_of` for a seed that is not known yet."""
+    words = _words_of_seed(seed)
+    low, high = absorbed(jnp.int32(PI[0]), jnp.int32(PI[1]), words[0])
+    for step in range(1, len(words)):  # a word goes in while it or any after it is not zero
+        goes_in = jnp.any(jnp.stack(words[step:]) != 0)
+        next_low, next_high = absorbed(low, high, words[step])
+        low, high = jnp.where(goes_in, next_low, low), jnp.where(goes_in, next_high, high)
+    stream = jnp.int32(0)
+    return absorbed(low, high, stream)
+
+
+def _words_of_seed(seed: Array) -> list[Array]:
+    """Twice a seed, or -2n - 1 of a negative n, as words of 32 bits, the lowest first."""
+    bits = 8 * seed.dtype.itemsize
+    if bits < 32:
+        return _words_of_seed(seed.astype(jnp.int32))
+    if seed.dtype.kind == "i":
+        doubled = (seed << 1) ^ (seed >> (bits - 1))
+        words = [doubled >> shift for shift in range(0, bits, 32)]
+    else:  # the uppermost bit has a word of its own
+        words = [seed << 1, *(seed >> shift for shift in range(31, bits, 32))]
+    return [word.astype(jnp.int32) for word in words]
+
+
+# The rule on integer arrays.
+
+
+def _carrier(bits: int, source: Format) -> Carrier:
+    integer, real = f"int{bits}", source.name
 
     def widen(value: Any) -> Any:
-        return jnp.asarray(value).astype(integer)
+        return value if isinstance(value, int) else value.astype(integer)
 
     def float_field(value: Any) -> Any:
         pattern = lax.bitcast_convert_type(value.astype(real), integer)
@@ -114,68 +187,75 @@ def _carrier(bits: int) -> Carrier:
     return Carrier(f"jax_int{bits}", source, bits, widen, widen, float_field)
 
 
-@lru_cache(maxsize=1024)
-def _body(cast: Cast, carrier: Carrier, codes: bool) -> Callable[..., Any]:
-    return pattern_cast(carrier, shape_of(cast, carrier, codes=codes))
+_NARROW, _WIDE = _carrier(32, FLOAT32), _carrier(64, FLOAT64)
 
 
-def _patterns(x: Array, key: Key, spec: str, *, codes: bool) -> Array:
-    """What the rule makes of x: codes, or patterns of the float32 or float64 it was widened to."""
-    cast = Cast.of_spec(spec)
-    bits = 64 if x.dtype == jnp.float64 else 32
-    carrier = _carrier(bits)
-    if not fits(cast, carrier.source, bits):
-        raise HalfulpError(
-            f"{cast.target} is wider than JAX arrays of {x.dtype} can be cast to: give float64 "
-            "with jax_enable_x64, a NumPy array, or Python numbers"
-        )
-    integer = _INTEGERS[bits]
-    ints: Any = plan(cast, carrier, 0, codes=codes)
-    ints = ints._replace(
-        outcome=Outcome._make(jnp.asarray(fate, integer) for fate in ints.outcome), key=key
-    )
-    pattern = _bits_of(x, integer)
-    low = _indices(x.shape) if cast.is_stochastic else jnp.int32(0)
-    return _body(cast, carrier, codes)(pattern, low, jnp.int32(0), ints)
+def _carriers() -> tuple[Carrier, ...]:
+    return (_NARROW, _WIDE) if _keeps_64_bits() else (_NARROW,)
 
 
-def _bits_of(x: Array, integer: Any) -> Array:
-    """The pattern of the float32 or float64 that a float is widened to."""
-    dtype = np.dtype(x.dtype)
-    if dtype.itemsize >= 4:
-        return lax.bitcast_convert_type(x, integer)
-    # Looked up: XLA may flush the subnormals of what it converts.
-    table = arrays.every_pattern(dtype).astype(np.float32).view(np.int32)
-    codes = lax.bitcast_convert_type(x, _UNSIGNED[dtype.itemsize])
-    return jnp.asarray(table)[codes.astype(jnp.int32)]
+@dataclass(frozen=True, eq=False)
+class _How:
+    """What a road's compiled code depends on, beside the shape; one object for equal ones."""
+
+    course: Course
+    result: np.dtype[Any]
+    drawn: bool
 
 
-def _indices(shape: tuple[int, ...]) -> Array:
+_how = cache(_How)
+
+
+def _travelled(road: Road, x: Array, result: np.dtype[Any], key: Array | None) -> Array:
+    how, ints = _known(road, result, key is not None)
+    return _fused(x, ints, key, how=how)
+
+
+@lru_cache(maxsize=4096)
+def _known(road: Road, result: np.dtype[Any], drawn: bool) -> tuple[_How, Any]:
+    ints = np.array(road.ints(0), f"int{road.carrier.bits}")
+    return _how(road.course, result, drawn), ints
+
+
+def _text(x: Array, ints: Array, key: Array | None, how: _How) -> Array:
+    """A road on arrays of floats or of codes."""
+    integer = f"int{how.course.carrier.bits}"
+    code = x
+    if not jnp.issubdtype(x.dtype, jnp.integer):
+        code = lax.bitcast_convert_type(x, f"int{8 * np.dtype(x.dtype).itemsize}")
+    low, high = _indices(x.shape) if how.drawn else (0, 0)
+    drawn = None if key is None else Key(*key.astype(integer))
+    made = travel(how.course)(code.astype(integer), low, high, list(ints), drawn)
+    signed = made.astype(f"int{8 * how.result.itemsize}")
+    return lax.bitcast_convert_type(signed, how.result)
+
+
+# One call a cast where JAX runs eagerly; the numbers of a format change no compiled code.
+_fused = jax.jit(_text, static_argnames="how")
+
+
+def _indices(shape: tuple[int, ...]) -> tuple[Array, Any]:
+    """The low and high words of every element's place in C order, as 32-bit integers."""
     count = math.prod(shape)
-    if count > 1 << 31:
-        raise HalfulpError(
-            f"stochastic rounding draws for at most {1 << 31} elements of a JAX array at a time: "
-            f"found {count}; cast slices with seeds of their own"
-        )
-    return lax.iota(jnp.int32, count).reshape(shape)
+    if count <= 1 << 31:
+        return lax.iota(jnp.int32, count).reshape(shape), 0
+    rows = -(-count >> 16)
+    row, column = (lax.broadcasted_iota(jnp.int32, (rows, 1 << 16), axis) for axis in (0, 1))
+    words = ((row << 16) | column, row >> 16)
+    low, high = (word.reshape(-1)[:count].reshape(shape) for word in words)
+    return low, high
 
 
-def _cast(x: Array, key: Key, spec: str) -> Array:
-    pattern = _patterns(x, key, spec, codes=False)
-    dtype = np.dtype(x.dtype)
-    if dtype.itemsize >= 4:
-        return lax.bitcast_convert_type(pattern, x.dtype)
-    wide = lax.bitcast_convert_type(pattern, jnp.float32)
-    codes = _patterns(wide, key, cast_to(dtype.name).spec, codes=True)
-    return lax.bitcast_convert_type(codes.astype(_UNSIGNED[dtype.itemsize]), x.dtype)
+# Gradients.
 
 
-@partial(jax.custom_jvp, nondiff_argnums=(2,))
-def _straight_through(x: Array, key: Key, spec: str) -> Array:
-    return _cast(x, key, spec)
+def _values_of(x: Array, values: Array) -> Array:
+    return values
 
 
-@_straight_through.defjvp  # type: ignore[untyped-decorator]  # JAX is untyped here
-def _handed_on(spec: str, primals: Any, tangents: Any) -> tuple[Array, Array]:
-    x, key = primals
-    return _straight_through(x, key, spec), tangents[0]
+def _handed_on(primals: Any, tangents: Any) -> tuple[Array, Array]:
+    return _straight_through(*primals), tangents[0]
+
+
+_straight_through = jax.custom_jvp(_values_of)
+_straight_through.defjvp(_handed_on)
