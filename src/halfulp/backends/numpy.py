@@ -27,7 +27,7 @@ from halfulp.errors import HalfulpError
 Array = npt.NDArray[Any]
 
 # Below this many elements a second thread costs more than it brings.
-PIECE = 1 << 16
+PIECE = 1 << 18
 # What is copied at a time from arrays that are strided or of foreign byte order: half an L2 cache.
 BLOCK = 1 << 15
 
