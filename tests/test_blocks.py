@@ -298,3 +298,16 @@ def test_records() -> None:
 def test_wrong_use_is_explained(call: Any, says: str) -> None:
     with pytest.raises(hu.HalfulpError, match=says):
         call()
+
+
+@pytest.mark.parametrize("name", ["mxfp8", "mxfp4", "nvfp4"])
+@pytest.mark.parametrize("axis", [0, 1])
+def test_strided_and_shared_memory_change_nothing(name: str, axis: int) -> None:
+    """Also where a row of blocks is more than a thread's share: threads must not wait in threads."""
+    f = hu.block_format(name, axis=axis)
+    x = np.random.default_rng(0).standard_normal((40, 50_000)).astype(np.float32)
+    expected = hu.cast(x, f)
+    np.testing.assert_array_equal(hu.cast(np.asfortranarray(x), f), expected)
+    strided = np.zeros((40, 100_000), np.float32)[:, ::2]
+    np.testing.assert_array_equal(hu.cast(x, f, out=strided), expected)
+    np.testing.assert_array_equal(hu.cast(x, f, out=x), expected)

@@ -1,54 +1,60 @@
-"""L1: blocks of elements that share a scale, over NumPy arrays.
+"""L1: block formats over NumPy arrays: views, scales of tensors, and the launch of the kernels.
 
-An array is seen as (outer, n, inner) around the axis of its blocks. Elements are divided by their
-scale and rounded once by the rule. By a power of two that is exact. By another scale d the quotient
-of a float32 x is approached in float64 as x times 1 / d, within 2**-51 of it, and snapped to 41
-bits. That is as good as the quotient: against a midpoint m of the element's format, x and m d are
-integers of one unit, x below 2**24 and m d below 2**39 (24 bits of the tensor's scale, at most 15
-of the block's and of m), so that they are equal or at least 2**-39 apart; equal ones snap to m,
-which is short, and no others do. Wider parts and float64 take the quotient rounded to odd instead.
+What block_kernels.py computes; here is what surrounds it: which kernel an array takes, plans as
+arrays, memory that is strided or shared, threads. Blocks are whole in each thread, so that the
+number of threads changes nothing.
 """
 
 from __future__ import annotations
 
-from functools import cache, lru_cache
+from collections.abc import Callable, Iterator
+from fractions import Fraction
+from functools import lru_cache
+from itertools import product
+from math import prod
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
-from halfulp.backends.kernels import (
-    FLOAT32,
-    FLOAT64,
-    cast_one,
-    compiled,
-    flat_plan,
-    named,
-    unflattened,
+from halfulp.backends.block_kernels import (
+    CHUNK,
+    COLUMNS,
+    Numbers,
+    Traits,
+    block_kernel,
+    decode_kernel,
+    is_short,
+    largest_kernel,
 )
-from halfulp.backends.lanes import wide_vectors
+from halfulp.backends.kernels import FLOAT32, FLOAT64, flat_plan, flattened
 from halfulp.backends.numpy import (
     NATIVE,
+    check_codes,
     check_dtype,
     checked_out,
     codes_of,
     decode_array,
     every_pattern,
     in_threads,
+    stretches,
 )
-from halfulp.backends.odd import odd_quotient
 from halfulp.block_formats import BlockFormat
-from halfulp.casting import Cast, cast_to
+from halfulp.carrier import Outcome, is_plain
+from halfulp.casting import Cast, cast_to, number_code
+from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
-from halfulp.patterns import Carrier, Shape, fits, shape_of
+from halfulp.exact import finite, number
+from halfulp.patterns import Carrier, Plan, Shape, plan, shape_of
 
 Array = npt.NDArray[Any]
 
-# Units of a float64's last place that quotients are snapped to: 41 bits are left.
-SNAPPED = 1 << 12
-# The fewest blocks that are worth a thread.
-PIECE = 1 << 11
+# Below this many elements a second thread costs more than it brings.
+PIECE = 1 << 17
+# Elements that are copied at a time from memory that is strided or of foreign byte order.
+SLAB = 1 << 15
+
+_FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 
 
 class Coded(NamedTuple):
@@ -68,29 +74,24 @@ def cast_blocks(
     HalfulpError for what cannot be cast, and for an ``out`` that does not fit; nothing is written
     then.
     """
-    view = _viewed(x, f)
+    seen = _seen(x, f)
     out = checked_out(out, x.shape, x.dtype)
-    # Strided, shared or foreign memory is written by way of a copy of its own.
-    own = out.flags.c_contiguous and out.dtype.isnative and not np.may_share_memory(x, out)
-    result = out if own and out.flags.aligned else np.empty(x.shape, x.dtype.newbyteorder("="))
-    _run(view, result, None, f, cast, seed, tensor_scale_of(view, f), codes=False)
-    if result is not out:
-        out[...] = result
+    if np.may_share_memory(x, out):
+        x = out if _same_memory(x, out) else x.copy()
+    work = _work(x.dtype, f, cast, seed, tensor_scale_of(x, f), codes=False)
+    _over_slabs(x, out, np.empty(0, np.uint8), seen, f.size, work)
     return out
 
 
 def encode_blocks(x: Array, f: BlockFormat, cast: Cast, *, seed: int = 0) -> Coded:
     """The codes of elements and scales."""
-    view = _viewed(x, f)
+    seen = _seen(x, f)
     codes = np.empty(x.shape, np.uint8)
-    outer, n, inner = view.shape
-    count = -(-n // f.size)
-    scales = np.empty((outer, count, inner), np.uint8 if f.scale.width <= 8 else np.uint16)
-    tensor_scale = tensor_scale_of(view, f)
-    _run(view, codes, scales, f, cast, seed, tensor_scale, codes=True)
-    shape = list(x.shape)
-    shape[f.axis] = count
-    return Coded(codes, scales.reshape(shape), tensor_scale)
+    scales = np.empty(_blocked(x.shape, f), _scale_dtype(f))
+    tensor_scale = tensor_scale_of(x, f)
+    work = _work(x.dtype, f, cast, seed, tensor_scale, codes=True)
+    _over_slabs(x, codes, scales.reshape(-1), seen, f.size, work)
+    return Coded(codes, scales, tensor_scale)
 
 
 def decode_blocks(coded: Coded, f: BlockFormat, dtype: str = "float32") -> Array:
@@ -99,339 +100,317 @@ def decode_blocks(coded: Coded, f: BlockFormat, dtype: str = "float32") -> Array
     Raises HalfulpError where shapes do not belong together, and for codes that are none.
     """
     codes, scales = np.asarray(coded.codes), np.asarray(coded.scales)
-    if codes.ndim == 0:
-        raise _no_axis(f, codes)
-    axis = _axis(codes, f)
-    shape = list(codes.shape)
-    shape[axis] = -(-shape[axis] // f.size)
-    if list(scales.shape) != shape:
+    seen = _Seen(*_axes(codes, f))
+    if scales.shape != _blocked(codes.shape, f):
         raise HalfulpError(
             f"scales of shape {scales.shape} do not belong to codes of shape {codes.shape} in "
-            f"{f}: {tuple(shape)} would"
+            f"{f}: {_blocked(codes.shape, f)} would"
         )
     if dtype not in ("float32", "float64"):
         raise HalfulpError(f"dtype {dtype!r} does not hold decoded blocks: float32 or float64 does")
-    elements = decode_array(codes, f.element, "float64")
-    factors = decode_array(scales, f.scale, "float64") * coded.tensor_scale
-    spread = np.repeat(factors, f.size, axis=axis)
-    spread = spread[tuple(slice(n) for n in codes.shape)]
-    with np.errstate(over="ignore", invalid="ignore"):
-        return np.asarray(elements * spread).astype(dtype)
+    check_codes(codes, f.element)
+    check_codes(scales, f.scale)
+    out = np.empty(codes.shape, dtype)
+    elements = np.full(256, np.nan)
+    elements[: f.element.codes] = _values_of(f.element)
+    arrays = (_NO_PLANS, _numbers(f, FLOAT64), elements, _values_of(f.scale))
+    reals = np.array([0.0, coded.tensor_scale])
+    plain = np.ascontiguousarray(scales, _scale_dtype(f)).reshape(-1)
+
+    def work(x: Array, into: Array, scales: Array, first: int, part: _Seen) -> None:
+        _launch(decode_kernel, x, into, scales, first, part, f.size, arrays, reals)
+
+    _over_slabs(codes.astype(np.uint8, copy=False), out, plain, seen, f.size, work)
+    return out
 
 
-def tensor_scale_of(view: Array, f: BlockFormat) -> float:
-    """The float32 that scales all blocks: the largest finite magnitude over the largest product.
-
-    1.0 for formats without one, and for arrays of zeros.
-    """
-    if not f.tensor_scale or not view.size:
-        return 1.0
-    largest = max(in_threads(view.size, lambda start, end: _finite_amax(view, start, end)))
-    if not largest:
-        return 1.0
-    with np.errstate(over="ignore", under="ignore"):
-        scale = np.float32(largest / float(f.element.max * f.scale.max))
-    least = float(np.finfo(np.float32).smallest_subnormal)
-    return min(max(float(scale), least), float(np.finfo(np.float32).max))
+# What arrays are.
 
 
-def _finite_amax(view: Array, start: int, end: int) -> float:
-    """The largest finite magnitude of a stretch."""
-    part = view.reshape(-1)[start:end]
-    if view.dtype not in NATIVE:
-        present = np.bincount(part.view(codes_of(view.dtype)), minlength=1)
-        sizes = np.abs(_inputs(view.dtype)[np.flatnonzero(present)])
-        return float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
-    bits = part.view(np.dtype(f"int{8 * view.dtype.itemsize}"))
-    infinity = np.array(np.inf, view.dtype).view(bits.dtype)
-    return float(np.int64(_amax_kernel()(bits, infinity[()])).astype(bits.dtype).view(view.dtype))
+class _Seen(NamedTuple):
+    """An array around the axis of its blocks."""
+
+    outer: int
+    n: int
+    inner: int
+    axis: int
 
 
-def _viewed(x: Array, f: BlockFormat) -> Array:
-    """An array as (outer, n, inner), contiguous, of native byte order."""
+def _seen(x: Array, f: BlockFormat) -> _Seen:
     check_dtype(x)
-    if x.ndim == 0:
-        raise _no_axis(f, x)
-    axis = _axis(x, f)
-    plain = np.require(x, x.dtype.newbyteorder("="), ["C", "A"])
-    outer = int(np.prod(x.shape[:axis], dtype=np.int64))
-    inner = int(np.prod(x.shape[axis + 1 :], dtype=np.int64))
-    return plain.reshape(outer, x.shape[axis], inner)
+    return _Seen(*_axes(x, f))
 
 
-def _no_axis(f: BlockFormat, x: Array) -> HalfulpError:
-    return HalfulpError(f"{f} has blocks along axis {f.axis}: an array of no axes has none")
-
-
-def _axis(x: Array, f: BlockFormat) -> int:
+def _axes(x: Array, f: BlockFormat) -> tuple[int, int, int, int]:
+    if not x.ndim:
+        raise HalfulpError(f"{f} has blocks along axis {f.axis}: an array of no axes has none")
     if not -x.ndim <= f.axis < x.ndim:
         raise HalfulpError(
             f"{f} has blocks along axis {f.axis}: an array of shape {x.shape} has axes "
             f"{-x.ndim} to {x.ndim - 1}"
         )
-    return f.axis % x.ndim
+    axis = f.axis % x.ndim
+    return prod(x.shape[:axis]), x.shape[axis], prod(x.shape[axis + 1 :]), axis
 
 
-def _run(
-    view: Array, out: Array, scales: Array | None, f: BlockFormat, cast: Cast, seed: int,
-    tensor_scale: float, *, codes: bool,
+def _blocked(shape: tuple[int, ...], f: BlockFormat) -> tuple[int, ...]:
+    """The shape of the scales."""
+    blocked = list(shape)
+    blocked[f.axis] = -(-shape[f.axis] // f.size)
+    return tuple(blocked)
+
+
+def _scale_dtype(f: BlockFormat) -> np.dtype[Any]:
+    return np.dtype(np.uint8 if f.scale.width <= 8 else np.uint16)
+
+
+def _same_memory(x: Array, out: Array) -> bool:
+    return x.ctypes.data == out.ctypes.data and x.strides == out.strides and x.dtype == out.dtype
+
+
+def _is_plain(x: Array) -> bool:
+    """Whether kernels can run over the memory as it lies."""
+    return x.flags.c_contiguous and x.flags.aligned and x.dtype.isnative
+
+
+# The scale of a tensor.
+
+
+def tensor_scale_of(x: Array, f: BlockFormat) -> float:
+    """The float32 that scales all blocks: the largest finite magnitude over the largest product.
+
+    It is rounded once. 1.0 for formats without one, and for arrays of zeros.
+    """
+    if not f.tensor_scale or not x.size:
+        return 1.0
+    largest = finite_largest(x)
+    if not largest:
+        return 1.0
+    single = format("float32")
+    exact = finite(Fraction(largest) / (f.element.max * f.scale.max))
+    scale = cast_to(single, overflow="saturate").number(exact).to_float()
+    return scale or float(single.least_positive)
+
+
+def finite_largest(x: Array) -> float:
+    """The largest finite magnitude of an array, 0.0 if it has none."""
+    tops = [0.0]
+    for _, flat in stretches(x, SLAB):
+
+        def part(start: int, end: int, flat: Array = flat) -> float:
+            return _finite_largest(flat[start:end])
+
+        tops += in_threads(flat.size, part)
+    return max(tops)
+
+
+def _finite_largest(flat: Array) -> float:
+    if flat.dtype not in NATIVE:
+        present = np.bincount(flat.view(codes_of(flat.dtype)), minlength=1)
+        sizes = np.abs(_inputs(flat.dtype, _FLOAT64).view(_FLOAT64)[np.flatnonzero(present)])
+        return float(np.max(sizes, initial=0.0, where=np.isfinite(sizes)))
+    bits = flat.view(_integers(flat.dtype))
+    infinity = np.array(np.inf, flat.dtype).view(bits.dtype)
+    top = largest_kernel()(bits, infinity[()])
+    return float(np.array(top, bits.dtype).view(flat.dtype))
+
+
+# Which kernel, and what it is told.
+
+#: ``(x, out, scales, index of the first element, shape)`` of plain memory.
+Work = Callable[[Array, Array, Array, int, _Seen], None]
+Arrays = tuple[tuple[Array, Array, Array], Array, Array, Array]
+
+
+def _work(
+    dtype: np.dtype[Any], f: BlockFormat, cast: Cast, seed: int, tensor_scale: float, *, codes: bool
+) -> Work:
+    native = dtype.newbyteorder("=")
+    make, arrays = _prepared(native, f, cast, seed if cast.is_stochastic else 0, codes)
+    reals = np.array([float(f.element.max) * tensor_scale, tensor_scale])
+    memory = codes_of(native) if native not in NATIVE else _integers(native)
+
+    def work(x: Array, out: Array, scales: Array, first: int, part: _Seen) -> None:
+        into = out if codes else out.view(memory)
+        _launch(make, x.view(memory), into, scales, first, part, f.size, arrays, reals)
+
+    return work
+
+
+def _launch(
+    make: Callable[[bool], Any], x: Array, out: Array, scales: Array, first: int, part: _Seen,
+    size: int, arrays: Arrays, reals: Array,
 ) -> None:  # fmt: skip
-    """Write the codes, or the values in view's dtype, of all blocks; and their scales if wanted."""
-    outer, n, inner = view.shape
-    count = -(-n // f.size)
-    narrow = view.dtype not in NATIVE
-    memory = codes_of(view.dtype) if narrow else view.dtype
-    to_scale, to_dtype = cast_to(f.scale, overflow="saturate"), cast_to(view.dtype.name)
-    single = view.dtype == np.float32 and f.has_power_scale and not f.tensor_scale
-    carrier = FLOAT32 if single and fits(cast, FLOAT32.source, 32) else FLOAT64
+    """Run a kernel over plain memory, in threads."""
+    plans, numbers, inputs, values = arrays
+    outer, n, inner, _ = part
+    size = min(size, n)
+    count = -(-n // size)
+    large = size * inner > CHUNK
+    units = outer * count * (-(-inner // COLUMNS) if large else 1)
+    numbers = numbers.copy()
+    numbers[-4:] = size, n, count, inner
+    kernel = make(large)
+    flat, into = x.reshape(-1), out.reshape(-1)
+    in_threads(
+        units,
+        lambda start, end: kernel(
+            start, end, first, flat, into, scales, plans, numbers, reals, inputs, values
+        ),
+        piece=max(1, PIECE * units // max(1, x.size)),
+    )
+
+
+@lru_cache(maxsize=256)
+def _prepared(
+    dtype: np.dtype[Any], f: BlockFormat, cast: Cast, seed: int, codes: bool
+) -> tuple[Callable[[bool], Any], Arrays]:
+    """The kernel of a cast, and the arrays it is told everything in."""
+    carrier = _carrier(dtype, f, cast)
+    element, shape = _element_plan(cast, carrier, seed, codes)
+    to_scale, to_dtype = cast_to(f.scale, overflow="saturate"), cast_to(dtype.name)
+    # Powers of two leave patterns of the carrier, other scales products in float64.
+    last = carrier if f.has_power_scale else FLOAT64
+    real = np.dtype(carrier.source.name)
+    narrow = dtype not in NATIVE
     traits = Traits(
         carrier,
-        shape_of(cast, carrier, codes=codes),
-        None if f.has_power_scale else shape_of(to_scale, FLOAT64, codes=True),
-        shape_of(to_dtype, FLOAT64, codes=True) if narrow else None,
-        exact=view.dtype == np.float64 or f.scale.precision + f.element.precision > 14,
-        rows=inner == 1,
-    )
-    kernel = _kernel(traits)
-    shape = tuple(np.uint64(number) for number in (f.size, n, count, inner))
-    arguments = (
-        view.reshape(-1).view(memory),
-        out.reshape(-1).view(out.dtype if codes else memory),
-        np.empty(0, np.uint8) if scales is None else scales.reshape(-1),
         shape,
-        flat_plan(cast, carrier, seed, codes=codes),
-        flat_plan(to_scale, FLOAT64, 0, codes=True),
-        flat_plan(to_dtype, FLOAT64, 0, codes=True),
-        _inputs(view.dtype),
-        _values_of(f.scale.name),
-        (f.rule_carry if f.has_power_scale else 0, f.element_binade, f.scale.emin, f.scale.emax,
-         f.scale.bias, f.scale.nan_code or 0),
-        (float(f.element.max) * tensor_scale, tensor_scale),
-    )  # fmt: skip
-    if not outer * count * inner:
-        return
-    in_threads(
-        outer * count * inner,
-        lambda start, end: kernel((np.uint64(start), np.uint64(end)), *arguments),
-        piece=max(1, PIECE * 32 // f.size),
+        None if f.has_power_scale else shape_of(to_scale, FLOAT64, codes=True),
+        "codes" if narrow else "patterns" if dtype == real else "float32",
+        shape_of(to_dtype, last, codes=True) if narrow and not codes else None,
+        large=False,
     )
+    plans = (
+        flattened(element),
+        flat_plan(to_scale, FLOAT64, 0, codes=True),
+        flat_plan(to_dtype, last, 0, codes=True) if narrow else flattened(element),
+    )
+    numbers = _numbers(f, carrier)
+    native = format(dtype.name)
+    nan = 0 if codes else number_code(native, number("nan"))
+    step = 1 << carrier.source.fraction_bits
+    top = number_code(carrier.source, finite(cast.target.max))
+    moves = [
+        0 if codes or (over & ~carrier_sign(carrier)) != top else step
+        for over in (element.outcome.over, element.outcome.over_negative)
+    ]
+    numbers[Numbers._fields.index("nan")] = nan
+    numbers[Numbers._fields.index("step")] = 0 if codes else step
+    numbers[Numbers._fields.index("over_step")] = moves[0]
+    numbers[Numbers._fields.index("over_negative_step")] = moves[1]
+    arrays = (plans, numbers, _inputs(dtype, real), _values_of(f.scale))
+    return lambda large: block_kernel(traits._replace(large=large)), arrays
+
+
+def carrier_sign(carrier: Carrier) -> int:
+    """The sign bit of a carrier's patterns, which are signed integers."""
+    return -(1 << (carrier.bits - 1))
+
+
+def _carrier(dtype: np.dtype[Any], f: BlockFormat, cast: Cast) -> Carrier:
+    if dtype == _FLOAT64 or format(dtype.name).precision > FLOAT32.source.precision:
+        return FLOAT64
+    if f.has_power_scale:
+        return FLOAT32
+    snaps = is_short(f.element, f.scale) and not cast.is_stochastic
+    return FLOAT32 if snaps else FLOAT64
+
+
+def _element_plan(cast: Cast, carrier: Carrier, seed: int, codes: bool) -> tuple[Plan, Shape]:
+    """The cast of elements that are finite or so large that they overflow, and its shape."""
+    made = plan(cast, carrier, seed, codes=codes)
+    sign = cast.target.sign_bit if codes else carrier_sign(carrier)
+    o: Outcome = made.outcome._replace(
+        infinite=made.outcome.over, infinite_negative=made.outcome.over_negative,
+        nan=0, nan_negative=sign,
+    )  # fmt: skip
+    made = made._replace(outcome=o)
+    plain = is_plain(made.place, o, sign)
+    return made, Shape(cast.rounding, codes, normalise=False, plain=plain)
+
+
+def _numbers(f: BlockFormat, carrier: Carrier) -> Array:
+    """The format as Numbers; what depends on the cast and on the array is filled in later."""
+    powers = f.has_power_scale
+    tiny = carrier.source.emin - f.element.least_quantum_exponent
+    infinity = number_code(carrier.source, number("inf"))
+    return np.array(
+        Numbers(
+            f.rule_carry if powers else 0, f.element_binade, f.scale.emin, f.scale.emax,
+            f.scale.bias, f.scale.nan_code or 0, tiny, 0, 0, 0, 0, infinity, 0, 0, 0, 0,
+        ),
+        dtype=np.int64,
+    )  # fmt: skip
 
 
 @lru_cache(maxsize=64)
-def _values_of(name: str) -> Array:
-    from halfulp.catalogue import format
-
-    f = format(name)
+def _values_of(f: Format) -> Array:
     return decode_array(np.arange(f.codes, dtype=np.uint16), f, "float64")
 
 
 @lru_cache(maxsize=32)
-def _inputs(dtype: np.dtype[Any]) -> Array:
-    """The values of a narrow dtype's patterns."""
+def _inputs(dtype: np.dtype[Any], real: np.dtype[Any]) -> Array:
+    """The patterns, as a native float, of all that a narrow dtype can hold."""
     if dtype in NATIVE:
-        return np.empty(0)
+        return np.empty(0, _integers(real))
     with np.errstate(invalid="ignore"):  # NaN that signal
-        return every_pattern(dtype).astype(np.float64)
+        return every_pattern(dtype).astype(real).view(_integers(real))
 
 
-# mypy: disable-error-code="no-untyped-def, no-untyped-call"
-# Numba infers the types of what follows.
+def _integers(real: np.dtype[Any]) -> np.dtype[Any]:
+    return np.dtype(f"int{8 * real.itemsize}")
 
 
-class Traits(NamedTuple):
-    """What a kernel is compiled for."""
-
-    carrier: Carrier  # of quotients
-    element: Shape
-    scale: Shape | None  # None: powers of two
-    narrow: Shape | None  # of the cast back to a dtype of 16 bits or fewer
-    exact: bool  # quotients have to be rounded to odd
-    rows: bool  # blocks are contiguous
+_NO_PLANS = (np.zeros(23, np.int64),) * 3
 
 
-@cache
-def _amax_kernel() -> Any:
-    """``(patterns, that of infinity) -> the largest finite magnitude's pattern``."""
-    return compiled(_amax_loop, "amax")
+# Memory.
 
 
-def _amax_loop(bits, infinity):
-    wide_vectors()
-    largest = bits[0] & 0
-    for i in range(bits.size):
-        magnitude = bits[i] & (infinity | (infinity - 1))
-        largest = magnitude if (magnitude > largest) & (magnitude < infinity) else largest
-    return largest
+def _over_slabs(x: Array, out: Array, scales: Array, seen: _Seen, size: int, work: Work) -> None:
+    """Run ``work`` over plain memory: all at once, or slabs that are copied in or out."""
+    if not x.size:
+        return
+    if _is_plain(x) and _is_plain(out) and x is not out:
+        work(x, out, scales, 0, seen)
+        return
+    slabs = list(_slabs(x.shape, seen, size))
+
+    def some(start: int, end: int) -> None:
+        for index, first, part in slabs[start:end]:
+            source = np.ascontiguousarray(x[index], x.dtype.newbyteorder("="))
+            made = np.empty(source.shape, out.dtype.newbyteorder("="))
+            number = _blocks_before(first, seen, size)
+            work(source, made, scales[number:], first, part)
+            out[index] = made
+
+    in_threads(len(slabs), some, piece=2)
 
 
-#: What the loop calls; compiled() puts it in place.
-one: Any = None
+def _blocks_before(first: int, seen: _Seen, size: int) -> int:
+    """How many blocks come before the element that begins a slab."""
+    row, within = divmod(first, seen.n * seen.inner)
+    return (row * -(-seen.n // size)) * seen.inner + within // size
 
 
-@cache
-def _kernel(traits: Traits) -> Any:
-    shapes = (traits.element, traits.scale, traits.narrow)
-    parts = [named(traits.carrier, shape) if shape else "no" for shape in shapes]
-    flags = f"{traits.exact:d}{traits.rows:d}"
-    name = "_".join(["blocks", *parts, flags])
-    return compiled(_blocks_loop, name, _block(traits))
-
-
-def _blocks_loop(
-    span, x, out, scales, shape, to_element, to_scale, to_dtype, inputs, scale_values, powers, full
-):
-    plans = unflattened(to_element), unflattened(to_scale), unflattened(to_dtype)
-    size, n, count, inner = shape
-    # Counted on, since a division for each block would take as long as its elements.
-    outer, rest = span[0] // (count * inner), span[0] % (count * inner)
-    start, within = rest // inner * size, rest % inner
-    number = span[0]
-    while number < span[1]:
-        first, length = (outer * n + start) * inner + within, min(size, n - start)
-        one(number, first, length, x, out, scales, inner, plans, inputs, scale_values, powers, full)
-        number += np.uint64(1)
-        within += np.uint64(1)
-        if within == inner:
-            within, start = np.uint64(0), start + size
-        if start >= n:
-            start, outer = np.uint64(0), outer + np.uint64(1)
-
-
-def _block(traits: Traits) -> Any:
-    """All that is done to a block. Indices are unsigned: Numba then sees that none wraps."""
-    divide = _division(traits.exact)
-    choose = _power_scales() if traits.scale is None else _rounded_scales(traits.scale, divide)
-    element = cast_one(traits.carrier, traits.element)
-    real, integer = _native(traits.carrier)
-    least = real(traits.carrier.source.least_normal)
-    largest_of, read = _reading(traits)
-    stored = _stored(traits)
-    by_powers, rows = traits.scale is None, traits.rows
-
-    @register_jitable
-    def block(
-        number, first, length, x, out, scales, inner, plans, inputs, scale_values, powers, full
-    ):
-        wide_vectors()
-        step = np.uint64(1) if rows else inner
-        largest, is_finite = largest_of(x, first, length, step, inputs)
-        code, factor = choose(largest, is_finite, powers, full, scale_values, plans[1])
-        if scales.size:
-            scales[number] = code
-        inverse = real(1.0 / factor)
-        for i in range(length):
-            at = first + i * step
-            value = read(x, at, inputs)
-            quotient = value * inverse if by_powers else divide(value, factor, inverse)
-            # Never quite zero unless it is, for roundings that look at what is left.
-            vanished = (quotient == 0) & (value != 0)
-            quotient = np.copysign(least, value) if vanished else quotient
-            bits = real(quotient).view(integer)
-            out[at] = stored(
-                element(bits, np.int64(at), np.int64(at) >> 32, plans[0]), factor, plans
-            )
-
-    return block
-
-
-def _native(carrier: Carrier) -> tuple[Any, Any]:
-    return (np.float64, np.int64) if carrier is FLOAT64 else (np.float32, np.int32)
-
-
-def _reading(traits: Traits) -> Any:
-    is_narrow, widen, store = traits.narrow is not None, traits.carrier.widen, traits.carrier.store
-    real, integer = _native(traits.carrier)
-    magnitudes = (1 << traits.carrier.source.magnitude_bits) - 1
-
-    @register_jitable
-    def read(x, at, inputs):
-        """An element as the float that quotients are."""
-        if is_narrow:
-            return inputs[x[at]]
-        return real(x[at])
-
-    @register_jitable
-    def largest_of(x, first, length, step, inputs):
-        """The largest magnitude of a block, and whether all of it is finite."""
-        top = widen(0)
-        for i in range(length):
-            magnitude = widen(real(read(x, first + i * step, inputs)).view(integer)) & magnitudes
-            top = magnitude if magnitude > top else top
-        largest = np.float64(integer(store(top)).view(real))
-        return largest, largest < np.inf
-
-    return largest_of, read
-
-
-def _stored(traits: Traits) -> Any:
-    """From what the rule made of a quotient to what is written."""
-    if traits.element.codes:
-        return _code
-    if traits.narrow is None:
-        return _value if traits.carrier is FLOAT64 else _single_value
-    back = cast_one(FLOAT64, traits.narrow)
-
-    @register_jitable
-    def narrowed(pattern, factor, plans):
-        return back(np.float64(_value(pattern, factor, plans)).view(np.int64), 0, 0, plans[2])
-
-    return narrowed
-
-
-@register_jitable
-def _code(pattern, factor, plans):
-    return pattern
-
-
-@register_jitable
-def _single_value(pattern, factor, plans):
-    return np.int32(pattern).view(np.float32) * np.float32(factor)
-
-
-@register_jitable
-def _value(pattern, factor, plans):
-    return np.int64(pattern).view(np.float64) * factor
-
-
-def _division(exact: bool) -> Any:
-    @register_jitable
-    def divide(a, b, inverse):
-        """A / b as good as exact, or rounded to odd; nothing by a scale of zero."""
-        if exact:
-            return odd_quotient(a, b) if b != 0 else a * 0.0
-        bits = np.float64(a * inverse).view(np.int64)
-        snapped = np.int64((bits + SNAPPED // 2) & -SNAPPED).view(np.float64)
-        return snapped if b != 0 else a * 0.0
-
-    return divide
-
-
-def _power_scales() -> Any:
-    @register_jitable
-    def choose(largest, is_finite, powers, full, scale_values, to_scale):
-        """The code and the value of a power of two, by the rule's carry into the exponent."""
-        carry, binade, least, most, bias, nan = powers
-        pattern = np.float64(largest).view(np.int64) + carry
-        exponent = min(max((pattern >> 52) - 1023 - binade, least), most)
-        exponent = least if largest == 0 else exponent
-        power = np.int64((exponent + 1023) << 52).view(np.float64)
-        if not is_finite:
-            return np.int64(nan), np.nan
-        return np.int64(exponent + bias), power * full[1]
-
-    return choose
-
-
-def _rounded_scales(shape: Shape, divide: Any) -> Any:
-    rounded = cast_one(FLOAT64, shape)
-
-    @register_jitable
-    def choose(largest, is_finite, powers, full, scale_values, to_scale):
-        """The code and the value of amax over the largest element, rounded to nearest."""
-        if not is_finite:
-            return np.int64(powers[5]), np.nan
-        quotient = np.float64(divide(largest, full[0], 1.0 / full[0]))
-        code = np.int64(rounded(quotient.view(np.int64), 0, 0, to_scale))
-        return code, scale_values[np.uint64(code)] * full[1]
-
-    return choose
+def _slabs(
+    shape: tuple[int, ...], seen: _Seen, size: int
+) -> Iterator[tuple[tuple[Any, ...], int, _Seen]]:
+    """Parts of whole blocks, each a stretch in C order: its index, first element and shape."""
+    cut = 0
+    while cut < seen.axis and prod(shape[cut + 1 :]) > SLAB:
+        cut += 1
+    below = prod(shape[cut + 1 :])
+    step = max(1, SLAB // below)
+    if cut == seen.axis:
+        step = max(size, step // size * size)
+    first = 0
+    for before in product(*map(range, shape[:cut])):
+        for start in range(0, shape[cut], step):
+            length = min(step, shape[cut] - start)
+            outer = length * below // (seen.n * seen.inner)
+            inside = seen._replace(outer=outer)
+            part = inside if cut < seen.axis else seen._replace(outer=1, n=length)
+            yield (*before, slice(start, start + length)), first, part
+            first += length * below

@@ -12,6 +12,7 @@ from concurrent.futures import ThreadPoolExecutor
 from contextlib import suppress
 from functools import lru_cache
 from itertools import pairwise
+from threading import current_thread
 from typing import Any
 
 import ml_dtypes  # noqa: F401  # registers bfloat16, float8 … with NumPy by name
@@ -30,6 +31,8 @@ Array = npt.NDArray[Any]
 PIECE = 1 << 18
 # What is copied at a time from arrays that are strided or of foreign byte order: half an L2 cache.
 BLOCK = 1 << 15
+# What the names of the threads of the pool begin with.
+POOL = "halfulp"
 
 _FLOAT32, _FLOAT64 = np.dtype(np.float32), np.dtype(np.float64)
 NATIVE = {_FLOAT32: format("float32"), _FLOAT64: format("float64")}
@@ -304,12 +307,27 @@ def loop(x: Array, out: Array, work: Work) -> None:
     apart = not np.may_share_memory(x, out) or _same_place(x, out)
     if apart and _is_plain(x) and _is_plain(out):
         flat, into = x.reshape(-1), out.reshape(-1)
-        in_threads(x.size, lambda start, end: work(flat[start:end], into[start:end], start))
+        run = _in_place(work) if _same_place(x, out) else work
+        in_threads(x.size, lambda start, end: run(flat[start:end], into[start:end], start))
         return
     first = 0
     for source, target in _blocks(x, out):
         work(source, target, first)
         first += source.size
+
+
+def _in_place(work: Work) -> Work:
+    """``work`` by way of a block: kernels read and write the same array an element at a time."""
+
+    def run(x: Array, out: Array, first: int) -> None:
+        block = np.empty(min(x.size, BLOCK), x.dtype)
+        for start in range(0, x.size, BLOCK):
+            target = out[start : start + BLOCK]
+            source = block[: target.size]
+            source[...] = x[start : start + BLOCK]
+            work(source, target, first + start)
+
+    return run
 
 
 def _is_plain(x: Array) -> bool:
@@ -362,7 +380,7 @@ def in_threads(size: int, work: Callable[[int, int], Any], piece: int = PIECE) -
     """
     pieces = size // piece
     threads = min(numba.get_num_threads(), pieces) if pieces > 1 else 1
-    if threads < 2:
+    if threads < 2 or current_thread().name.startswith(POOL):  # which must not wait for its own
         return [work(0, size)]
     bounds = [size * i // threads for i in range(threads + 1)]
     pool = _pool(os.getpid())
@@ -373,4 +391,4 @@ def in_threads(size: int, work: Callable[[int, int], Any], piece: int = PIECE) -
 @lru_cache(maxsize=1)
 def _pool(process: int) -> ThreadPoolExecutor:
     """The threads of this process; a forked child has none of its parent's and gets its own."""
-    return ThreadPoolExecutor(max(1, numba.get_num_threads() - 1), f"halfulp-{process}")
+    return ThreadPoolExecutor(max(1, numba.get_num_threads() - 1), f"{POOL}-{process}")

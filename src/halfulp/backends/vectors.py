@@ -1,0 +1,84 @@
+"""L1: three instructions that Numba has no word for: the largest of a vector, a filled one, fma.
+
+A loop of few rounds, such as one over a block, is not worth a vector to LLVM; these are vectors by
+themselves.
+"""
+
+from __future__ import annotations
+
+from typing import Any
+
+from llvmlite import ir
+from numba import types
+from numba.core import cgutils
+from numba.extending import intrinsic
+
+# Numba's extension API carries no types of its own; these functions run inside its compiler.
+# mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
+
+WIDTH = 16  # elements of a vector
+
+
+@intrinsic
+def largest_magnitude(typingctx, patterns, start):
+    """The largest of WIDTH patterns from ``start`` on, their signs dropped."""
+    if not isinstance(patterns, types.Array) or not isinstance(patterns.dtype, types.Integer):
+        return None
+    bits = patterns.dtype.bitwidth
+
+    def codegen(context, builder, signature, args):
+        vector = ir.VectorType(ir.IntType(bits), WIDTH)
+        place = _place(context, builder, signature, args, vector)
+        loaded = builder.load(place, align=bits // 8)
+        magnitudes = builder.and_(loaded, ir.Constant(vector, [(1 << (bits - 1)) - 1] * WIDTH))
+        reduce = ir.FunctionType(vector.element, [vector])
+        name = f"llvm.vector.reduce.smax.v{WIDTH}i{bits}"
+        called = cgutils.get_or_insert_function(builder.module, reduce, name)
+        return builder.call(called, [magnitudes])
+
+    return patterns.dtype(patterns, types.int64), codegen
+
+
+@intrinsic
+def magnitude_of(typingctx, pattern):
+    """A pattern, its sign dropped, of the same integer type (Numba would widen it)."""
+
+    def codegen(context, builder, signature, args):
+        return builder.and_(args[0], ir.Constant(args[0].type, (1 << (pattern.bitwidth - 1)) - 1))
+
+    return pattern(pattern), codegen
+
+
+@intrinsic
+def fill_vector(typingctx, array, start, value):
+    """Write ``value`` to WIDTH elements from ``start`` on."""
+    if not isinstance(array, types.Array):
+        return None
+
+    def codegen(context, builder, signature, args):
+        given = args[2]
+        vector = ir.VectorType(given.type, WIDTH)
+        place = _place(context, builder, signature, args, vector)
+        nothing, lanes = ir.Constant(vector, ir.Undefined), ir.VectorType(ir.IntType(32), WIDTH)
+        first = builder.insert_element(nothing, given, ir.Constant(ir.IntType(32), 0))
+        every = builder.shuffle_vector(first, nothing, ir.Constant(lanes, [0] * WIDTH))
+        builder.store(every, place, align=array.dtype.bitwidth // 8)
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64, array.dtype), codegen
+
+
+def _place(context: Any, builder: Any, signature: Any, args: Any, vector: Any) -> Any:
+    """The address of an array's element as that of a vector."""
+    array = context.make_array(signature.args[0])(context, builder, args[0])
+    return builder.bitcast(builder.gep(array.data, [args[1]]), vector.as_pointer())
+
+
+@intrinsic
+def fused(typingctx, a, b, c):
+    """A × b + c of float64, rounded once (IEEE 754-2019 §5.4.1)."""
+
+    def codegen(context, builder, signature, args):
+        return builder.fma(*args)
+
+    return types.float64(types.float64, types.float64, types.float64), codegen
