@@ -19,7 +19,7 @@ from typing import Any
 
 from halfulp.casting import Cast, cast_to, checked_seed, code_number
 from halfulp.catalogue import ALIASES, Format, binade, format, power_of_two
-from halfulp.conversion import _refuse_out, _word, as_kind_of, kind_of
+from halfulp.conversion import as_kind_of, kind_of, refuse_out, word_of
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, finite, number
 from halfulp.noise import NOISE_BITS
@@ -283,10 +283,10 @@ def _calculate(
         return _calculate_arrays(
             operation, values, target, rounding, overflow, seed, random_bits, out
         )
-    _refuse_out(out)
+    refuse_out(out)
     given = _meeting(values, target)
     cast = _meeting_cast(given, target, rounding, overflow, random_bits)
-    word = _word(cast, checked_seed(cast, seed))
+    word = word_of(cast, checked_seed(cast, seed))
     exact = exact_result(operation, [each.number for each in given], cast)
     return as_kind_of(values[0], cast.number(exact, word=word))
 

@@ -11,7 +11,6 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from halfulp import blocks
 from halfulp.block_formats import BlockFormat, is_block_format
 from halfulp.casting import Cast, Policy, checked_seed, code_number
 from halfulp.catalogue import Format, format
@@ -52,6 +51,8 @@ def cast(
     kind = kind_of(x)
     if is_block_format(target):
         _needs_numpy(kind, target)
+        from halfulp import blocks
+
         values = blocks.cast_values(x, target, rounding, overflow, seed, random_bits, out)
         return _unwrapped(x, values)
     spec = _spec(target, rounding, overflow, random_bits)
@@ -63,8 +64,8 @@ def cast(
     seed = checked_seed(job, seed)
     if kind == "numpy":
         return _unwrapped(x, _module(kind).cast_array(_array(x), job, seed=seed, out=out))
-    _refuse_out(out)
-    return as_kind_of(x, job.number(x, word=_word(job, seed)))
+    refuse_out(out)
+    return as_kind_of(x, job.number(x, word=word_of(job, seed)))
 
 
 def encode(
@@ -88,7 +89,9 @@ def encode(
     kind = kind_of(x)
     if is_block_format(target):
         _needs_numpy(kind, target)
-        _refuse_out(out)
+        refuse_out(out)
+        from halfulp import blocks
+
         return blocks.encode_values(x, target, rounding, overflow, seed, random_bits)
     spec = _spec(target, rounding, overflow, random_bits)
     if kind in TRACED:
@@ -97,8 +100,8 @@ def encode(
     seed = checked_seed(job, seed)
     if kind == "numpy":
         return _unwrapped(x, _module(kind).encode_array(_array(x), job, seed=seed, out=out))
-    _refuse_out(out)
-    return job.code(x, word=_word(job, seed))
+    refuse_out(out)
+    return job.code(x, word=word_of(job, seed))
 
 
 def decode(
@@ -112,19 +115,22 @@ def decode(
     >>> decode(0x3C7C, "float16")
     1.12109375
     """
-    if isinstance(codes, blocks.Blocks):
-        _refuse_out(out)
-        return codes.decode(dtype)
+    kind = kind_of(codes)
+    if kind is None and not isinstance(codes, int):
+        from halfulp.blocks import Blocks
+
+        if isinstance(codes, Blocks):
+            refuse_out(out)
+            return codes.decode(dtype)
     if source is None:
         raise HalfulpError("which format the codes are of is missing: decode(codes, 'float16')")
-    kind = kind_of(codes)
     if kind in TRACED:
         return _module(kind).decode_name(codes, _name(source), dtype, out=out)
     found = format(source)
     if kind is not None:
         decoded = _module(kind).decode_array(_array(codes), found, dtype, out=out)
         return _unwrapped(codes, decoded)
-    _refuse_out(out)
+    refuse_out(out)
     if isinstance(codes, bool) or not isinstance(codes, int):
         raise HalfulpError(f"codes are integers, not {type(codes).__name__}: {codes!r}")
     number = code_number(found, codes)
@@ -146,7 +152,7 @@ def _spec(*names: Any) -> str:
         return profiled_cast(*names).spec
 
 
-def _word(job: Cast, seed: int) -> int:
+def word_of(job: Cast, seed: int) -> int:
     """The random word of a single number: those of element 0."""
     return int(random_word(key_of(seed), 0, 0)) if job.is_stochastic else 0
 
@@ -159,7 +165,8 @@ def _needs_numpy(kind: str | None, target: Any) -> None:
         )
 
 
-def _refuse_out(out: Any) -> None:
+def refuse_out(out: Any) -> None:
+    """Check that no ``out`` was given, where a number is asked for."""
     if out is not None:
         raise HalfulpError("out= goes with arrays: a single number is returned")
 
