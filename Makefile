@@ -2,6 +2,7 @@
 # make test   all tests; sets up what it needs
 # make check  everything CI runs: lint, types, layers, tests, doctests, and the core alone
 # make bench  measurements, as ratios within one run
+# make prove  the long proof, over all inputs; goes on where it was stopped
 PYTHON ?= python3
 VENV := .venv
 BIN := $(VENV)/bin
@@ -9,10 +10,10 @@ READY := $(VENV)/.ready
 CORE := .venv-core
 # What cannot even be imported with the core dependencies alone.
 NEED_EXTRAS := src/halfulp/training src/halfulp/report src/halfulp/backends/torch.py \
-	src/halfulp/backends/jax.py tests/test_training.py tests/test_report.py tests/test_peers.py \
+	src/halfulp/backends/jax.py tests/test_proof.py tests/test_training.py tests/test_report.py tests/test_peers.py \
 	tests/test_torch.py tests/test_jax.py
 
-.PHONY: setup demo test lint core check bench lock clean
+.PHONY: setup demo test lint core check bench prove lock clean
 
 setup: $(READY)
 
@@ -51,6 +52,9 @@ bench: $(READY)
 	$(BIN)/pip install --quiet --disable-pip-version-check -r requirements/peers.txt
 	$(BIN)/pytest benchmarks --benchmark-only -q -s
 
+prove: $(READY)
+	$(BIN)/python -m proof --markdown docs/proof.md
+
 # Renew the lock from requirements/direct.txt, in an environment of its own.
 lock:
 	rm -rf .venv-lock && $(PYTHON) -m venv .venv-lock
@@ -60,4 +64,4 @@ lock:
 	rm -rf .venv-lock
 
 clean:
-	rm -rf $(VENV) $(CORE) .venv-lock .pytest_cache .mypy_cache .ruff_cache .benchmarks
+	rm -rf $(VENV) $(CORE) .venv-lock .pytest_cache .mypy_cache .ruff_cache .benchmarks .proof
