@@ -29,7 +29,7 @@ demo: $(READY)
 	$(BIN)/halfulp demo
 
 test: $(READY)
-	$(BIN)/pytest
+	$(BIN)/pytest -n auto --maxprocesses 4
 
 lint: $(READY)
 	$(BIN)/ruff check .
