@@ -22,6 +22,7 @@ from rich.progress import (
 )
 
 from halfulp.errors import HalfulpError
+from proof.backends import NUMPY
 from proof.pieces import Claim, Found, Piece
 from proof.store import Done, Store
 
@@ -72,7 +73,7 @@ def run(claims: Iterable[Claim], store: Store, jobs: int, console: Console) -> l
 
 
 def resumed(claims: Iterable[Claim], store: Store) -> tuple[list[Result], list[Task]]:
-    """What is done already, and the pieces that are not."""
+    """What is done already, and the pieces that are not, those of NumPy's kernels first."""
     results, todo = [], []
     for claim in claims:
         result = Result(claim)
@@ -83,6 +84,7 @@ def resumed(claims: Iterable[Claim], store: Store) -> tuple[list[Result], list[T
                 todo.append((result, piece))
             else:
                 result.add(done)
+    todo.sort(key=lambda task: task[0].claim.backend != NUMPY.name)
     return results, todo
 
 
