@@ -253,15 +253,16 @@ def by_way_of(
     narrow = _work(wider, cast_to(dtype.name), 0, True)
 
     def work(x: Array, out: Array, first: int) -> None:
-        wide = np.empty(min(BLOCK, x.size), wider)
+        wide, made = np.empty((2, min(BLOCK, x.size)), wider)
         for start in range(0, x.size, BLOCK):
             part, end = wide[: x.size - start], min(start + BLOCK, x.size)
             widen(x[start:end], part, 0)
             if codes:
                 cast_wide(part, out[start:end], first + start)
             else:
-                cast_wide(part, part, first + start)
-                narrow(part, out[start:end].view(codes_of(dtype)), 0)
+                values = made[: part.size]
+                cast_wide(part, values, first + start)
+                narrow(values, out[start:end].view(codes_of(dtype)), 0)
 
     return work
 
@@ -304,10 +305,11 @@ def _table(dtype: np.dtype[Any], cast: Cast, codes: bool) -> Array:
 
 def loop(x: Array, out: Array, work: Work) -> None:
     """Run ``work`` over all elements in C order: in place if memory allows, else by blocks."""
-    apart = not np.may_share_memory(x, out) or _same_place(x, out)
-    if apart and _is_plain(x) and _is_plain(out):
+    shared = np.may_share_memory(x, out)
+    in_place = shared and _same_place(x, out)
+    if (in_place or not shared) and _is_plain(x) and _is_plain(out):
         flat, into = x.reshape(-1), out.reshape(-1)
-        run = _in_place(work) if _same_place(x, out) else work
+        run = _in_place(work) if in_place else work
         in_threads(x.size, lambda start, end: run(flat[start:end], into[start:end], start))
         return
     first = 0
