@@ -273,7 +273,8 @@ def widening(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Work:
         return looked_up(_memory_values(dtype, wider))
 
     def work(x: Array, out: Array, first: int) -> None:
-        out[...] = x
+        with np.errstate(invalid="ignore"):  # NaN that signal
+            out[...] = x
 
     return work
 
@@ -291,7 +292,8 @@ def every_pattern(dtype: np.dtype[Any]) -> Array:
 @lru_cache(maxsize=64)
 def _memory_values(dtype: np.dtype[Any], wider: np.dtype[Any]) -> Array:
     """The values of all patterns of a narrow dtype; of the unused bits of a byte as it has them."""
-    return every_pattern(dtype).astype(wider)
+    with np.errstate(invalid="ignore"):  # NaN that signal
+        return every_pattern(dtype).astype(wider)
 
 
 @lru_cache(maxsize=256)
