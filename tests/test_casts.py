@@ -275,7 +275,7 @@ def test_e8m0_has_no_zero_no_sign_and_even_ties() -> None:
     #                tie to even code ↓     ↓ no zero, no sign, no infinity
     assert hu.encode(x, "float8_e8m0fnu").tolist() == [128, 130, 130, 255, 255, 255, 255, 0, 255]
     torch_like = hu.encode(x, "float8_e8m0fnu", overflow="torch")
-    assert torch_like.tolist() == [128, 130, 130, 0, 0, 127, 255, 0, 255]
+    assert torch_like.tolist() == [129, 130, 131, 0, 0, 127, 255, 0, 255]  # ties up
 
 
 def test_stochastic_can_reach_infinity_and_infinity_stays() -> None:
