@@ -73,7 +73,8 @@ def check_narrow(
     x = codes.view(dtype)
     meant = oracle.meanings(format(source))
     # NaN has the sign of its code, which shows where a format without NaN makes zero of it.
-    wide = np.where(np.isnan(meant) & (codes >= codes.size // 2), -meant, meant)
+    negative = (codes >= codes.size // 2) & format(source).signed
+    wide = np.where(np.isnan(meant) & negative, -meant, meant)
     found = Found(codes.size)
     for target in targets:
         for rounding in MODES:
