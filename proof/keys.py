@@ -17,8 +17,8 @@ from proof import oracle
 from proof.pieces import Claim, Piece
 from proof.references import version_of
 
-#: Backends that claims of others do not run through, though halfulp.conversion knows them.
-FRAMEWORKS = ("halfulp.backends.torch", "halfulp.backends.jax")
+#: Backends that halfulp.conversion knows, but claims run through only where they name them.
+ELSEWHERE = ("halfulp.backends.torch", "halfulp.backends.jax", "halfulp.backends.blocks")
 OURS = ("halfulp", "proof")
 
 
@@ -50,14 +50,14 @@ def texts_of(modules: tuple[str, ...]) -> str:
 def closure(modules: Iterable[str]) -> dict[str, Path]:
     """Modules and all of ours that they import, wherever they do, with their files.
 
-    A framework's backend is among them only where it is named.
+    A backend of frameworks or of blocks is among them only where it is named.
     """
     named, found = set(modules), dict[str, Path]()
     rest = sorted(named)
     while rest:
         name = rest.pop()
         path = _file(name)
-        if name in found or path is None or (name in FRAMEWORKS and name not in named):
+        if name in found or path is None or (name in ELSEWHERE and name not in named):
             continue
         found[name] = path
         rest += _imports(path)

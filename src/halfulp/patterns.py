@@ -10,6 +10,7 @@ function, so that a compiler sees straight-line code.
 from __future__ import annotations
 
 from collections.abc import Callable
+from enum import Enum
 from typing import Any, NamedTuple
 
 from halfulp.carrier import (
@@ -29,7 +30,11 @@ from halfulp.casting import Cast, number_code, outcome
 from halfulp.catalogue import Format, format
 from halfulp.exact import finite, number
 from halfulp.noise import Key, key_of, random_word
-from halfulp.rounding import DECISIONS, chance_of
+from halfulp.rounding import DECISIONS, at_least, at_most, chance_of, round_off
+
+
+def _as_it_is(function: Callable[..., Any]) -> Callable[..., Any]:
+    return function
 
 
 class Carrier(NamedTuple):
@@ -41,6 +46,11 @@ class Carrier(NamedTuple):
     widen: Callable[[Any], Any]  # an integer or a truth value as the carrier
     store: Callable[[Any], Any]  # and back to a pattern
     float_field: Callable[[Any], Any]  # floor(log2) of a positive carrier value
+    # Sum and difference of two floats given as patterns, rounded by the processor to nearest even.
+    add: Callable[[Any, Any], Any] | None = None
+    subtract: Callable[[Any, Any], Any] | None = None
+    # What a function needs to be called from compiled code.
+    compiles: Callable[[Callable[..., Any]], Callable[..., Any]] = _as_it_is
 
     @property
     def longest(self) -> int:
@@ -57,6 +67,7 @@ class Plan(NamedTuple):
     tiny: int  # the least positive number, as a pattern of the source
     key: Key
     random_bits: int
+    beyond: int  # the binade after that of the largest finite number, as a field of the source
 
 
 def fits(cast: Cast, source: Format, bits: int) -> bool:
@@ -77,12 +88,21 @@ def plan(cast: Cast, carrier: Carrier, seed: int, *, codes: bool) -> Plan:
         number_code(source, finite(cast.target.least_positive)),
         key_of(seed),
         cast.random_bits,
+        cast.target.emax + 1 + source.bias,
     )
 
 
 def _signed(pattern: int, bits: int) -> int:
     """A pattern as the signed integer of the same bits."""
     return pattern - (1 << bits) if pattern >> (bits - 1) == 1 else pattern
+
+
+class Way(Enum):
+    """How a magnitude is rounded; all ways give the same bits."""
+
+    APART = "apart"  # exponent and significand apart: every cast
+    WHOLE = "whole"  # the pattern as it stands, where both formats have the same exponents
+    SUM = "sum"  # nearest even, by a sum that the processor rounds
 
 
 class Shape(NamedTuple):
@@ -92,6 +112,7 @@ class Shape(NamedTuple):
     codes: bool  # the answer is codes, else patterns of the source
     normalise: bool  # the target reaches below the source's least normal number
     plain: bool  # nothing but what carrier.settle_plainly does befalls what has no place
+    way: Way = Way.APART
 
 
 def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
@@ -106,7 +127,21 @@ def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
         codes,
         normalise=cast.target.emin < carrier.source.emin,
         plain=plain and cast.target.signed,
+        way=_way(cast, carrier),
     )
+
+
+def _way(cast: Cast, carrier: Carrier) -> Way:
+    source, target = carrier.source, cast.target
+    if not (target.fraction_bits and target.subnormals and source.precision > target.precision):
+        return Way.APART
+    if (target.emin, target.bias) == (source.emin, source.bias):
+        return Way.WHOLE
+    # No number of the sum is subnormal, which threads may be told to flush, or overflows.
+    least = target.emin - target.fraction_bits > source.emin
+    most = target.emax + 1 + source.precision - target.precision <= source.emax
+    sums = carrier.add is not None and cast.rounding == "nearest_even"
+    return Way.SUM if sums and least and most else Way.APART
 
 
 def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
@@ -115,15 +150,8 @@ def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
     It answers with codes, or with patterns of the source. The arguments of this factory are
     resolved when a compiler sees the function.
     """
-    rounding, codes, normalise, plain = shape
-    decide = DECISIONS[rounding]
-    drawn = rounding == "stochastic"
-    # The nearest of a number below half the least positive one is never that one.
-    leaps = rounding not in ("nearest_even", "nearest_away", "toward_zero")
-    widen, store, float_field, longest = (
-        carrier.widen, carrier.store, carrier.float_field, carrier.longest,
-    )  # fmt: skip
-    fraction_bits = carrier.source.fraction_bits
+    round_magnitude = carrier.compiles(_WAYS[shape.way](carrier, shape))
+    widen, store, plain = carrier.widen, carrier.store, shape.plain
     infinity = number_code(carrier.source, number("inf"))
     magnitude_mask = (1 << carrier.source.magnitude_bits) - 1
 
@@ -131,6 +159,27 @@ def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
         pattern = widen(bits)
         negative = widen(pattern < 0)
         magnitude = pattern & magnitude_mask
+        result, void = round_magnitude(negative, magnitude, low, high, plan)
+        over = result > plan.largest
+        nan, fates = magnitude > infinity, plan.outcome
+        if plain:
+            return store(settle_plainly(result, negative * fates.sign, void, over, nan, fates))
+        zero, infinite = magnitude == 0, magnitude == infinity
+        return store(settle(result, negative, void, zero, over, infinite, nan, fates))
+
+    return cast_pattern
+
+
+def _apart(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
+    """``(negative, magnitude, noise's words, plan) -> pattern, whether it rounded to nothing``."""
+    codes, normalise, plain = shape.codes, shape.normalise, shape.plain
+    decide, drawn = DECISIONS[shape.rounding], shape.rounding == "stochastic"
+    # The nearest of a number below half the least positive one is never that one.
+    leaps = shape.rounding not in ("nearest_even", "nearest_away", "toward_zero")
+    widen, float_field, longest = carrier.widen, carrier.float_field, carrier.longest
+    fraction_bits = carrier.source.fraction_bits
+
+    def round_magnitude(negative: Any, magnitude: Any, low: Any, high: Any, plan: Any) -> Any:
         field = magnitude >> fraction_bits
         field = field + widen(field == 0)
         significand = magnitude - ((field - 1) << fraction_bits)
@@ -151,22 +200,58 @@ def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
             chance = chance_of(word, plan.random_bits, drop, longest)
         if codes:
             made = convert(negative, exponent, significand, place, chance, decide)
-            rule, result = made.rule, made.code
-        else:
-            parity = 0 if plain else base_of(exponent, place)
-            step = round_at(negative, exponent, significand, parity, place, chance, decide)
-            rule = step.rule
-            result = (rule.rounded << step.shift >> lift) + ((field - 1) << fraction_bits)
-            if leaps:
-                result = choose(step.shift > fraction_bits + 1, plan.tiny, result)
-        void, over = rule.rounded == 0, result > plan.largest
-        nan, fates = magnitude > infinity, plan.outcome
-        if plain:
-            return store(settle_plainly(result, negative * fates.sign, void, over, nan, fates))
-        zero, infinite = magnitude == 0, magnitude == infinity
-        return store(settle(result, negative, void, zero, over, infinite, nan, fates))
+            return made.code, made.rule.rounded == 0
+        parity = 0 if plain else base_of(exponent, place)
+        step = round_at(negative, exponent, significand, parity, place, chance, decide)
+        result = (step.rule.rounded << step.shift >> lift) + ((field - 1) << fraction_bits)
+        if leaps:
+            result = choose(step.shift > fraction_bits + 1, plan.tiny, result)
+        return result, step.rule.rounded == 0
 
-    return cast_pattern
+    return round_magnitude
 
+
+def _whole(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
+    """The same where both formats have the same exponents: the rule takes whole patterns."""
+    decide, drawn = DECISIONS[shape.rounding], shape.rounding == "stochastic"
+    codes, widen, longest = shape.codes, carrier.widen, carrier.longest
+
+    def round_magnitude(negative: Any, magnitude: Any, low: Any, high: Any, plan: Any) -> Any:
+        drop, chance = plan.place.drop, None
+        if drawn:
+            word = random_word(plan.key, widen(low), widen(high))
+            chance = chance_of(word, plan.random_bits, widen(drop), longest)
+        code = round_off(magnitude, drop, 0, negative, chance, decide).rounded
+        return (code if codes else code << drop), code == 0
+
+    return round_magnitude
+
+
+def _summed(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
+    """The same by adding a power of two, whose ulp is the target's there; the processor rounds.
+
+    The sum's last bit is the target's, and even where the target's code is: its ties are ours.
+    Subtracted again, the power leaves the rounded magnitude, exactly (Sterbenz's lemma).
+    """
+    add, subtract, codes = carrier.add, carrier.subtract, shape.codes
+    assert add is not None  # shape_of has seen to it
+    assert subtract is not None
+    fraction_bits = carrier.source.fraction_bits
+    exponents = number_code(carrier.source, number("inf"))
+
+    def round_magnitude(negative: Any, magnitude: Any, low: Any, high: Any, plan: Any) -> Any:
+        place, least = plan.place, plan.place.least << fraction_bits
+        binade = at_most(at_least(magnitude & exponents, least), plan.beyond << fraction_bits)
+        power = binade + (place.drop << fraction_bits)
+        total = add(magnitude, power)
+        if codes:
+            base = (binade >> place.drop) + ((place.rebias - 1) << place.fraction_bits)
+            return base + (total - power), total == power
+        return subtract(total, power), total == power
+
+    return round_magnitude
+
+
+_WAYS = {Way.APART: _apart, Way.WHOLE: _whole, Way.SUM: _summed}
 
 FLOAT32, FLOAT64 = format("float32"), format("float64")

@@ -138,3 +138,8 @@ def positive(value: Any) -> Any:
 def at_most(value: Any, limit: Any) -> Any:
     """``value``, or ``limit`` where it is larger."""
     return value + (limit - value) * (value > limit)
+
+
+def at_least(value: Any, limit: Any) -> Any:
+    """``value``, or ``limit`` where it is smaller."""
+    return value + (limit - value) * (value < limit)

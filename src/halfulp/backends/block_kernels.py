@@ -491,7 +491,7 @@ def _moved(told, e):
             o.keep, o.sign, o.void, o.void_negative, o.zero, o.zero_negative, over, over_negative,
             over, over_negative, o.nan, o.nan_negative,
         ),
-        p.largest + e * n.step, p.tiny + e * n.step, p.key, p.random_bits,
+        p.largest + e * n.step, p.tiny + e * n.step, p.key, p.random_bits, p.beyond + e,
     )  # fmt: skip
 
 

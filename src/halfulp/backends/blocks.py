@@ -27,7 +27,7 @@ from halfulp.backends.block_kernels import (
     is_short,
     largest_kernel,
 )
-from halfulp.backends.kernels import FLOAT32, FLOAT64, flat_plan, flattened
+from halfulp.backends.kernels import FLOAT32, FLOAT64, PLAN, flat_plan, flattened
 from halfulp.backends.numpy import (
     NATIVE,
     check_codes,
@@ -362,7 +362,7 @@ def _integers(real: np.dtype[Any]) -> np.dtype[Any]:
     return np.dtype(f"int{8 * real.itemsize}")
 
 
-_NO_PLANS = (np.zeros(23, np.int64),) * 3
+_NO_PLANS = (np.zeros(PLAN, np.int64),) * 3
 
 
 # Memory.

@@ -13,7 +13,7 @@ from dataclasses import dataclass
 from functools import cache, cached_property, lru_cache
 from typing import Any, NamedTuple
 
-from halfulp.backends.kernels import flattened, unflattened
+from halfulp.backends.kernels import PLAN, flattened, unflattened
 from halfulp.carrier import choose
 from halfulp.casting import Cast, cast_to, number_code
 from halfulp.catalogue import Format, NanStyle
@@ -86,9 +86,6 @@ def decode_road(carriers: tuple[Carrier, ...], source: Format, result: Format) -
             jobs = () if result == carrier.source else (Job(cast, True),)
             return Road(carrier, source, jobs, decodes=True)
     return None
-
-
-PLAN = 23  # ints of a flat plan
 
 
 @cache

@@ -21,8 +21,16 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from halfulp import carrier, noise, patterns, rounding
-from halfulp.backends import lanes, odd
-from halfulp.backends.lanes import float_field, lane, unlane, wide_vectors
+from halfulp.backends import lanes, odd, vectors
+from halfulp.backends.lanes import (
+    float_add,
+    float_field,
+    float_subtract,
+    lane,
+    unlane,
+    wide_vectors,
+)
+from halfulp.backends.vectors import LINE, fence, stream_line
 from halfulp.carrier import Outcome, Placement
 from halfulp.casting import Cast
 from halfulp.catalogue import Format
@@ -30,10 +38,10 @@ from halfulp.noise import Key
 from halfulp.patterns import Carrier, Plan, Shape, fits, pattern_cast, plan, shape_of
 
 for _function in (
-    rounding.round_off, rounding.clamp, rounding.positive, rounding.at_most, rounding.chance_of,
-    *rounding.DECISIONS.values(), carrier.convert, carrier.round_at, carrier.drop_of,
-    carrier.base_of, carrier.settle, carrier.settle_plainly, carrier.choose, noise.random_word,
-    noise.mix,
+    rounding.round_off, rounding.clamp, rounding.positive, rounding.at_most, rounding.at_least,
+    rounding.chance_of, *rounding.DECISIONS.values(), carrier.convert, carrier.round_at,
+    carrier.drop_of, carrier.base_of, carrier.settle, carrier.settle_plainly, carrier.choose,
+    noise.random_word, noise.mix,
 ):  # fmt: skip
     register_jitable(_function)
 
@@ -44,7 +52,9 @@ def fingerprint(*modules: ModuleType) -> str:
     return hashlib.sha256(texts.encode()).hexdigest()
 
 
-RULE_TEXTS = fingerprint(rounding, carrier, noise, patterns, lanes, odd, sys.modules[__name__])
+RULE_TEXTS = fingerprint(
+    rounding, carrier, noise, patterns, lanes, odd, vectors, sys.modules[__name__]
+)
 
 
 def compiled(loop: Callable[..., Any], name: str, one: Any = None) -> Any:
@@ -62,7 +72,10 @@ def compiled(loop: Callable[..., Any], name: str, one: Any = None) -> Any:
         return numba.njit(nogil=True, error_model="numpy")(kernel)
 
 
-LINE = 64  # bytes of a cache line
+# Elements computed at a time in an L1 cache before they are streamed to memory.
+BUFFER = 1 << 10
+# From how many bytes on results are streamed past the caches, which could not hold them anyway.
+STREAMED = 1 << 22
 
 #: What a loop calls for each element; :func:`compiled` puts it in place.
 one: Any = None
@@ -73,9 +86,18 @@ def _same(value):  # type: ignore[no-untyped-def]  # Numba infers it
     return value
 
 
-FLOAT32 = Carrier("float32", patterns.FLOAT32, 32, lane, unlane, float_field)
-FLOAT32_WIDE = Carrier("float32_wide", patterns.FLOAT32, 64, np.int64, np.int32, float_field)
-FLOAT64 = Carrier("float64", patterns.FLOAT64, 64, np.int64, _same, float_field)
+FLOAT32 = Carrier(
+    "float32", patterns.FLOAT32, 32, lane, unlane, float_field, float_add, float_subtract,
+    register_jitable,
+)  # fmt: skip
+FLOAT32_WIDE = Carrier(
+    "float32_wide", patterns.FLOAT32, 64, np.int64, np.int32, float_field,
+    compiles=register_jitable,
+)  # fmt: skip
+FLOAT64 = Carrier(
+    "float64", patterns.FLOAT64, 64, np.int64, _same, float_field, float_add, float_subtract,
+    register_jitable,
+)  # fmt: skip
 
 
 def carrier_of(native: Format, cast: Cast) -> Carrier | None:
@@ -96,6 +118,10 @@ def _flat_plan(cast: Cast, made: Carrier, seed: int, codes: bool) -> npt.NDArray
     return flattened(plan(cast, made, seed, codes=codes))
 
 
+#: How many ints a flat plan has.
+PLAN = len(Placement._fields) + len(Outcome._fields) + len(Key._fields) + len(Plan._fields) - 3
+
+
 def flattened(ints: Plan) -> npt.NDArray[np.int64]:
     """A plan as one array."""
     parts = [part if isinstance(part, tuple) else (part,) for part in ints]
@@ -112,6 +138,7 @@ def unflattened(p):  # type: ignore[no-untyped-def]  # Numba infers it
         p[19],
         Key(p[20], p[21]),
         p[22],
+        p[23],
     )
 
 
@@ -127,23 +154,41 @@ def _cast_kernel(made: Carrier, shape: Shape) -> Any:
 
 def named(made: Carrier, shape: Shape) -> str:
     """What a kernel of this shape is called on disk."""
-    flags = "".join(str(int(flag)) for flag in shape[1:])
-    return f"{made.name}_{shape.rounding}_{flags}"
+    flags = "".join(str(int(flag)) for flag in (shape.codes, shape.normalise, shape.plain))
+    return f"{made.name}_{shape.rounding}_{shape.way.value}_{flags}"
 
 
 def _cast_loop(bits, out, first, flat):  # type: ignore[no-untyped-def]  # Numba infers them
     wide_vectors()
     plan = unflattened(flat)
-    # What comes before the first whole cache line goes apart: stores across two lines are slow.
-    start, end = 0, min(bits.size, (-out.ctypes.data % LINE) // out.itemsize)
+    buffer = np.empty(BUFFER, out.dtype)
+    start, end, streams = 0, head_of(out), out.size * out.itemsize >= STREAMED
     while start < bits.size:
         high = (first + start) >> 32  # of an index; it seldom changes
         end = min(end, ((high + 1) << 32) - first)
+        streamed = streams and start > 0 and end == start + BUFFER
         # Slices, since Numba gathers where it cannot see that an index is not negative.
-        source, target = bits[start:end], out[start:end]
+        source, target = bits[start:end], buffer if streamed else out[start:end]
         for i in range(source.size):
             target[i] = one(source[i], first + start + i, high, plan)
-        start, end = end, bits.size
+        if streamed:
+            stream(buffer, out, start)
+        start = end
+        end = min(start + BUFFER, bits.size) if streams else bits.size
+    fence()
+
+
+@register_jitable
+def head_of(out):  # type: ignore[no-untyped-def]  # Numba infers it
+    """How many elements come before the first whole cache line: stores across two are slow."""
+    return min(out.size, (-out.ctypes.data % LINE) // out.itemsize)
+
+
+@register_jitable
+def stream(buffer, out, start):  # type: ignore[no-untyped-def]  # Numba infers them
+    """A full buffer to ``out[start:]``, which begins a cache line."""
+    for i in range(0, BUFFER, LINE // out.itemsize):
+        stream_line(buffer, i, out, start + i)
 
 
 @cache
@@ -154,8 +199,18 @@ def cast_one(made: Carrier, shape: Shape) -> Any:
 
 def _lookup_loop(codes, table, out):  # type: ignore[no-untyped-def]  # Numba infers them
     wide_vectors()
-    for i in range(codes.size):
-        out[i] = table[codes[i]]
+    buffer = np.empty(BUFFER, out.dtype)
+    start, end, streams = 0, head_of(out), out.size * out.itemsize >= STREAMED
+    while start < codes.size:
+        streamed = streams and start > 0 and end == start + BUFFER
+        source, target = codes[start:end], buffer if streamed else out[start:end]
+        for i in range(source.size):
+            target[i] = table[source[i]]
+        if streamed:
+            stream(buffer, out, start)
+        start = end
+        end = min(start + BUFFER, codes.size) if streams else codes.size
+    fence()
 
 
 @cache

@@ -78,6 +78,30 @@ def float_field(typingctx, value):
     return value(value), codegen
 
 
+def _on_floats(emit):
+    """An operation on two floats that are given and answered as patterns."""
+
+    @intrinsic
+    def apply(typingctx, a, b):
+        if LANE in (a, b):
+            common, real, bits = LANE, ir.FloatType(), WORD
+        else:
+            common, real, bits = types.int64, ir.DoubleType(), ir.IntType(64)
+
+        def codegen(context, builder, signature, args):
+            x, y = (builder.bitcast(arg, real) for arg in args)
+            return builder.bitcast(emit(builder, x, y), bits)
+
+        return common(common, common), codegen
+
+    return apply
+
+
+# Rounded to nearest even, as every thread starts (IEEE 754-2019 §4.3.1).
+float_add = _on_floats(lambda builder, a, b: builder.fadd(a, b))
+float_subtract = _on_floats(lambda builder, a, b: builder.fsub(a, b))
+
+
 @intrinsic
 def trailing_zeros(typingctx, value):
     """How many low bits of a nonzero integer are 0."""

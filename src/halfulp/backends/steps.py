@@ -16,7 +16,15 @@ import numpy.typing as npt
 from numba.extending import register_jitable
 
 from halfulp.backends import kernels, odd, settling
-from halfulp.backends.kernels import FLOAT64, carrier_of, cast_one, compiled, flat_plan, named
+from halfulp.backends.kernels import (
+    FLOAT64,
+    PLAN,
+    carrier_of,
+    cast_one,
+    compiled,
+    flat_plan,
+    named,
+)
 from halfulp.backends.lanes import wide_vectors
 from halfulp.backends.settling import in_float64, rounded_odd, unpacked, wide_plan
 from halfulp.carrier import Outcome, Placement
@@ -124,7 +132,7 @@ def _shape(cast: Cast) -> Shape:
 def flat_step_plan(cast: Cast | None, seed: int, stream: int, in_integers: bool = True) -> Array:
     """A WidePlan, flat; for exact products one whose mode is negative."""
     if cast is None:
-        return np.full(_KEY + 6, -1, np.int64)
+        return np.full(PLAN + 3, -1, np.int64)
     if in_integers:
         flat = wide_plan(cast, seed)
     else:
