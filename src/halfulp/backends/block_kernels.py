@@ -8,8 +8,9 @@ elements. Only the first sees blocks, the last is a loop over elements as any ot
 Powers of two (``shifted``): an element is never divided. A grid of numbers times 2**e is the same
 grid with its exponents moved by e, so that the rule gets the plan of the element's format with e
 added to the least binade and to the patterns of the largest numbers. What this takes is that no
-number of the moved grid is subnormal in the carrier; where it is (blocks below about 2**-100), the
-block is lifted by a power of two and lowered again, which is exact.
+number of the moved grid is subnormal in the carrier, and that no sum of Way.SUM overflows; where
+one does (blocks below about 2**-100 or above 2**98), the block is moved to the middle by a power of
+two and back again, which is exact: what is lost on the way down rounds to zero in such a block.
 
 Other scales (``divided``) by a divisor d, the block's scale times the tensor's:
 
@@ -32,12 +33,12 @@ from functools import cache
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 
 from halfulp.backends import vectors
 from halfulp.backends.kernels import FLOAT64, cast_one, compiled, fingerprint, named, unflattened
 from halfulp.backends.lanes import wide_vectors
 from halfulp.backends.odd import jammed
+from halfulp.backends.symbols import jitable
 from halfulp.backends.vectors import (
     WIDTH,
     fill_vector,
@@ -60,9 +61,9 @@ SNAPPED = 1 << 12
 BEYOND = (1 << 29) - 1
 # Smaller quotients stand in for each other: nothing an element can be is nearly as small.
 LEAST_QUOTIENT = 2.0**-100
-LIFT = 70  # the power of two that blocks of tiny numbers are lifted by
+LIFT = 70  # the power of two that blocks of tiny or huge numbers are moved by
 
-NAN, TINY = 1, 2  # what befalls some block of a chunk
+NAN, FAR = 1, 2  # what befalls some block of a chunk
 
 
 def is_short(element: Format, scale: Format) -> bool:
@@ -94,6 +95,7 @@ class Numbers(NamedTuple):
     bias: int  # an exponent and this are a scale's code
     nan_scale: int
     tiny: int  # blocks with smaller exponents are lifted
+    huge: int  # and those with larger ones lowered
     step: int  # of a pattern, to the next binade
     over_step: int  # the same, if what overflows becomes the largest number and so depends on it
     over_negative_step: int
@@ -183,11 +185,11 @@ class Told(NamedTuple):
     values: Any  # what codes of scales mean
 
 
-@register_jitable
+@jitable
 def _told(plans, n, reals, inputs, values):
     numbers = Numbers(
         n[0], n[1], n[2], n[3], n[4], n[5], n[6], n[7], n[8], n[9], n[10], n[11], n[12], n[13],
-        n[14], n[15],
+        n[14], n[15], n[16],
     )  # fmt: skip
     element, scale, back = unflattened(plans[0]), unflattened(plans[1]), unflattened(plans[2])
     return Told(element, scale, back, numbers, reals, inputs, values)
@@ -199,7 +201,7 @@ def _small(parts: Parts) -> Any:
     both = others_dtype is not None
     others_dtype = others_dtype or np.uint8
 
-    @register_jitable
+    @jitable
     def body(group, end, first, x, out, scales, plans, numbers, reals, inputs, values):
         wide_vectors()
         told = _told(plans, numbers, reals, inputs, values)
@@ -249,7 +251,7 @@ def _large(parts: Parts) -> Any:
     both = others_dtype is not None
     others_dtype = others_dtype or np.uint8
 
-    @register_jitable
+    @jitable
     def body(unit, end, first, x, out, scales, plans, numbers, reals, inputs, values):
         wide_vectors()
         told = _told(plans, numbers, reals, inputs, values)
@@ -301,7 +303,7 @@ def _large(parts: Parts) -> Any:
 # long as a block does.
 
 
-@register_jitable
+@jitable
 def _larger(patterns, bounds, tops, width):
     """The largest magnitude so far of each block: ``width`` of them between two bounds."""
     wide_vectors()
@@ -322,7 +324,7 @@ def _larger(patterns, bounds, tops, width):
                 tops[at + i] = max(tops[at + i], magnitude)
 
 
-@register_jitable
+@jitable
 def _spread(row, width, out, bounds):
     """What belongs to each block beside each of its elements."""
     wide_vectors()
@@ -341,7 +343,7 @@ def _spread(row, width, out, bounds):
                 out[np.uint64(begin) + i] = row[at + i]
 
 
-@register_jitable
+@jitable
 def _void(tops, at, width, out, start, end, told):
     """Every element of a block that is not finite is the same."""
     for row in range(start, end, width):
@@ -369,11 +371,11 @@ def _casting(t: Traits) -> Parts:
 def _loading(t: Traits) -> Any:
     """Elements as patterns of the carrier."""
 
-    @register_jitable
+    @jitable
     def as_is(x, start, end, scratch, told):
         return x[start:end]
 
-    @register_jitable
+    @jitable
     def widened(x, start, end, scratch, told):
         wide_vectors()
         given, wide = x[start:end].view(np.float32), scratch[: end - start]
@@ -382,7 +384,7 @@ def _loading(t: Traits) -> Any:
             double[i] = given[i]
         return wide
 
-    @register_jitable
+    @jitable
     def looked_up(x, start, end, scratch, told):
         given, wide = x[start:end], scratch[: end - start]
         for i in range(given.size):
@@ -393,7 +395,7 @@ def _loading(t: Traits) -> Any:
 
 
 def _powers(real: Any) -> Any:
-    @register_jitable
+    @jitable
     def choose(tops, exponents, unused, scales, told):
         """Powers of two, by the rule's carry into the exponent of the largest magnitude."""
         wide_vectors()
@@ -403,7 +405,8 @@ def _powers(real: Any) -> Any:
             pattern = np.float64(sizes[k]).view(np.int64) + n.carry
             exponent = min(max((pattern >> 52) - 1023 - n.binade, n.least), n.most)
             lost = tops[k] >= n.infinity
-            befallen |= NAN * lost + TINY * ((exponent < n.tiny) & (tops[k] != 0))
+            far = (exponent < n.tiny) | (exponent > n.huge)
+            befallen |= NAN * lost + FAR * (far & (tops[k] != 0))
             exponents[k] = exponent
         for k in range(scales.size):
             lost = tops[k] >= n.infinity
@@ -417,24 +420,26 @@ def _shifted_apply(t: Traits, real: Any) -> Any:
     stretch, finish, coded, narrow = _stretch(t), _finishing(t), t.element.codes, t.back is not None
     lift, lower = real(2.0**LIFT), real(2.0**-LIFT)
 
-    @register_jitable
+    @jitable
     def apply(patterns, exponents, unused, out, first, befallen, scratch, told):
         wide_vectors()
         made = scratch[1][: out.size] if narrow else out
-        if not befallen & TINY:
+        if not befallen & FAR:
             stretch(patterns, exponents, made, first, told)
         else:
-            tiny = told.numbers.tiny
+            tiny, huge = told.numbers.tiny, told.numbers.huge
             lifted, moved = scratch[2][: out.size], np.empty_like(exponents)
             given, high = patterns.view(real), lifted.view(real)
             for i in range(given.size):
-                high[i] = given[i] * (lift if exponents[i] < tiny else real(1))
-                moved[i] = exponents[i] + (LIFT if exponents[i] < tiny else 0)
+                e = exponents[i]
+                high[i] = given[i] * (lift if e < tiny else lower if e > huge else real(1))
+                moved[i] = e + (LIFT if e < tiny else -LIFT if e > huge else 0)
             stretch(lifted, moved, made, first, told)
             if not coded:
                 values = made.view(real)
                 for i in range(values.size):
-                    values[i] *= lower if exponents[i] < tiny else real(1)
+                    e = exponents[i]
+                    values[i] *= lower if e < tiny else lift if e > huge else real(1)
         if narrow:
             finish(made, out, told)
 
@@ -446,7 +451,7 @@ def _finishing(t: Traits) -> Any:
         return None
     back = cast_one(t.carrier, t.back)
 
-    @register_jitable
+    @jitable
     def finish(patterns, out, told):
         """Values as codes of the dtype they are written in."""
         wide_vectors()
@@ -459,7 +464,7 @@ def _finishing(t: Traits) -> Any:
 def _stretch(t: Traits) -> Any:
     rule, widen, moves = cast_one(t.carrier, t.element), t.carrier.widen, t.scale is None
 
-    @register_jitable
+    @jitable
     def stretch(patterns, exponents, out, first, told):
         """The rule on each pattern, its grid moved by the exponent beside it."""
         wide_vectors()
@@ -476,7 +481,7 @@ def _stretch(t: Traits) -> Any:
     return stretch
 
 
-@register_jitable
+@jitable
 def _moved(told, e):
     """The plan of a format whose numbers are times 2**e."""
     p, n = told.element, told.numbers
@@ -498,7 +503,7 @@ def _moved(told, e):
 def _fractions(shape: Shape, snapped: bool, real: Any) -> Any:
     rounded = cast_one(FLOAT64, shape)
 
-    @register_jitable
+    @jitable
     def choose(tops, ones, others, scales, told):
         """Amax over the largest element, rounded to nearest; elements get divisor or inverse."""
         wide_vectors()
@@ -530,7 +535,7 @@ def _divided_apply(t: Traits, snapped: bool, real: Any) -> Any:
     divide = _snapped(t) if snapped else _odd
     product = _products(t)
 
-    @register_jitable
+    @jitable
     def apply(patterns, ones, others, out, first, befallen, scratch, told):
         quotients = scratch[1][: out.size]
         divide(patterns.view(real), ones, quotients.view(real))
@@ -550,7 +555,7 @@ def _snap(t: Traits) -> Any:
     least = np.float64(LEAST_QUOTIENT).view(np.int64)
     magnitudes = (1 << 63) - 1
 
-    @register_jitable
+    @jitable
     def snap(x, inverse):
         """The quotient as a float32 that is rounded as it is."""
         bits = np.float64(x * inverse).view(np.int64)
@@ -567,7 +572,7 @@ def _snap(t: Traits) -> Any:
 def _snapped(t: Traits) -> Any:
     snap = _snap(t)
 
-    @register_jitable
+    @jitable
     def divide(x, inverses, out):
         wide_vectors()
         for i in range(x.size):
@@ -580,7 +585,7 @@ def _snapped_apply(t: Traits) -> Any:
     """Quotient, rule and product at once, where nothing is drawn and float32 is written."""
     rule, snap = cast_one(t.carrier, t.element), _snap(t)
 
-    @register_jitable
+    @jitable
     def apply(patterns, inverses, divisors, out, first, befallen, scratch, told):
         wide_vectors()
         x, values = patterns.view(np.float32), out.view(np.float32)
@@ -591,7 +596,7 @@ def _snapped_apply(t: Traits) -> Any:
     return apply
 
 
-@register_jitable
+@jitable
 def _odd(x, divisors, out):
     wide_vectors()
     for i in range(x.size):
@@ -607,7 +612,7 @@ def _products(t: Traits) -> Any:
     back: Any = None if t.back is None else cast_one(FLOAT64, t.back)
     narrow = back is not None
 
-    @register_jitable
+    @jitable
     def product(elements, factors, out, told):
         """Element times scales, rounded once to what is written."""
         wide_vectors()
@@ -624,23 +629,23 @@ def _products(t: Traits) -> Any:
 
 
 def _decoding() -> Parts:
-    @register_jitable
+    @jitable
     def load(x, start, end, scratch, told):
         return x[start:end]
 
-    @register_jitable
+    @jitable
     def choose(tops, ones, others, scales, told):
         for k in range(scales.size):
             ones[k] = told.values[scales[k]] * told.reals[1]
         return 0
 
-    @register_jitable
+    @jitable
     def apply(codes, factors, unused, out, first, befallen, scratch, told):
         wide_vectors()
         for i in range(codes.size):
             out[i] = told.inputs[codes[i]] * factors[i]
 
-    @register_jitable
+    @jitable
     def no_larger(codes, bounds, tops, width):
         pass
 

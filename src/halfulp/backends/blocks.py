@@ -45,12 +45,14 @@ from halfulp.casting import Cast, cast_to, number_code
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
 from halfulp.exact import finite, number
-from halfulp.patterns import Carrier, Plan, Shape, plan, shape_of
+from halfulp.patterns import Carrier, Plan, Shape, Way, plan, shape_of
 
 Array = npt.NDArray[Any]
 
 # Below this many elements a second thread costs more than it brings.
 PIECE = 1 << 17
+# An exponent beyond all.
+NEVER = 1 << 20
 # Elements that are copied at a time from memory that is strided or of foreign byte order.
 SLAB = 1 << 15
 
@@ -295,6 +297,10 @@ def _prepared(
         0 if codes or (over & ~carrier_sign(carrier)) != top else step
         for over in (element.outcome.over, element.outcome.over_negative)
     ]
+    if shape.way is Way.SUM:  # whose power of two must be finite
+        spare = carrier.source.precision - f.element.precision
+        huge = carrier.source.emax - f.element.emax - 1 - spare
+        numbers[Numbers._fields.index("huge")] = huge
     numbers[Numbers._fields.index("nan")] = nan
     numbers[Numbers._fields.index("step")] = 0 if codes else step
     numbers[Numbers._fields.index("over_step")] = moves[0]
@@ -327,18 +333,27 @@ def _element_plan(cast: Cast, carrier: Carrier, seed: int, codes: bool) -> tuple
     )  # fmt: skip
     made = made._replace(outcome=o)
     plain = is_plain(made.place, o, sign)
-    return made, Shape(cast.rounding, codes, normalise=False, plain=plain)
+    return made, Shape(cast.rounding, codes, False, plain, Way.SUM if _sums(cast) else Way.APART)
+
+
+def _sums(cast: Cast) -> bool:
+    """Whether elements are rounded by a sum: in the middle of a carrier each such cast can."""
+    element = cast.target
+    spare = element.precision < FLOAT32.source.precision
+    even = cast.rounding == "nearest_even"
+    return even and spare and element.subnormals and element.fraction_bits > 0
 
 
 def _numbers(f: BlockFormat, carrier: Carrier) -> Array:
     """The format as Numbers; what depends on the cast and on the array is filled in later."""
     powers = f.has_power_scale
-    tiny = carrier.source.emin - f.element.least_quantum_exponent
+    # Half of the least number of a moved grid is normal.
+    tiny = carrier.source.emin + 1 - f.element.least_quantum_exponent
     infinity = number_code(carrier.source, number("inf"))
     return np.array(
         Numbers(
             f.rule_carry if powers else 0, f.element_binade, f.scale.emin, f.scale.emax,
-            f.scale.bias, f.scale.nan_code or 0, tiny, 0, 0, 0, 0, infinity, 0, 0, 0, 0,
+            f.scale.bias, f.scale.nan_code or 0, tiny, NEVER, 0, 0, 0, 0, infinity, 0, 0, 0, 0,
         ),
         dtype=np.int64,
     )  # fmt: skip

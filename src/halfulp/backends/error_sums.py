@@ -8,7 +8,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp.backends.classes import FOLD, LEAF, carrier_for
 from halfulp.backends.kernels import (
@@ -22,6 +21,7 @@ from halfulp.backends.lanes import wide_vectors
 from halfulp.backends.numpy import (
     in_threads,
 )
+from halfulp.backends.symbols import jitable
 from halfulp.casting import Cast
 from halfulp.patterns import Carrier, Shape, shape_of
 
@@ -101,7 +101,7 @@ def _sums_kernel(carrier: Carrier, shape: Shape) -> Any:
     return compiled(_sums_loop, f"sums_{named(carrier, shape)}", cast_one(carrier, shape))
 
 
-@register_jitable
+@jitable
 def tree(leaf):
     """The sum of a leaf that was folded once, folded in halves; it is overwritten."""
     half = HALF // 2
@@ -112,13 +112,13 @@ def tree(leaf):
     return leaf[0]
 
 
-@register_jitable
+@jitable
 def finite_or(value, otherwise):
     """A value, or another where it is infinite or NaN."""
     return value if np.abs(value) < np.inf else otherwise
 
 
-@register_jitable
+@jitable
 def signal_of(x, squares):
     """The sum of the squares of a leaf; NaN counts as nothing."""
     for i in range(HALF):
@@ -127,7 +127,7 @@ def signal_of(x, squares):
     return tree(squares)
 
 
-@register_jitable
+@jitable
 def compare(results, x, errors, squares, bound):
     """Errors and their squares, folded once; whether any is not finite, and any beyond the bound.
 
@@ -146,7 +146,7 @@ def compare(results, x, errors, squares, bound):
     return lacking, candidate
 
 
-@register_jitable
+@jitable
 def worst(results, x, size, largest, where, index):
     """The largest relative error and the index of the first element with it."""
     for i in range(size):
@@ -156,7 +156,7 @@ def worst(results, x, size, largest, where, index):
     return largest, where
 
 
-@register_jitable
+@jitable
 def signal_of_compared(results, x, squares):
     """The sum of the squares of values whose results are finite; and how many there are."""
     count = np.int64(0)

@@ -14,7 +14,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp.backends.classes import (
     FOLD,
@@ -35,6 +34,7 @@ from halfulp.backends.numpy import (
     NATIVE,
     in_threads,
 )
+from halfulp.backends.symbols import jitable
 from halfulp.carrier import drop_of, placement
 from halfulp.casting import Cast, number_code
 from halfulp.catalogue import Format, binade
@@ -283,7 +283,7 @@ def _evidence_of_leaf(carrier: Carrier) -> Any:
     magnitudes = (1 << carrier.source.magnitude_bits) - 1
     sign_bit = -(1 << carrier.source.magnitude_bits)
 
-    @register_jitable
+    @jitable
     def leaf(part, cells, joint, both, positive, negative, in_both, in_positive, in_negative):
         count_cells(part, cells, joint)
         count_reaching(part, 0, magnitudes, both, in_both)
@@ -299,7 +299,7 @@ def _cells_of_leaf(carrier: Carrier) -> Any:
     rows = (2 << carrier.source.exponent_bits) - 1
     widen, store = carrier.widen, carrier.store
 
-    @register_jitable
+    @jitable
     def count_cells(part, cells, joint):
         """The joint histogram: first all cells, which is vector code, then the counts."""
         wide_vectors()
@@ -316,7 +316,7 @@ def _cells_of_leaf(carrier: Carrier) -> Any:
 def _reaching_of_leaf(carrier: Carrier) -> Any:
     widen, store = carrier.widen, carrier.store
 
-    @register_jitable
+    @jitable
     def count_reaching(part, flip, kept, thresholds, counts):
         """Magnitudes at or beyond each threshold; of the other sign, patterns are below all."""
         wide_vectors()

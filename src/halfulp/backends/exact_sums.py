@@ -13,12 +13,12 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp.backends import kernels, odd, settling, steps
 from halfulp.backends.kernels import compiled
 from halfulp.backends.settling import rounded_odd, unpacked
 from halfulp.backends.steps import flat_step_plan
+from halfulp.backends.symbols import jitable
 from halfulp.catalogue import Format
 from halfulp.orders import PRODUCTS, SUMS, Scheme
 
@@ -111,14 +111,14 @@ def _blocks_loop(
                 signs[i, j], extra[i, j] = 0, 0.0
 
 
-@register_jitable
+@jitable
 def excess(a, b):
     """The product where it is infinite or NaN, else zero."""
     finite = np.isfinite(a) and np.isfinite(b)
     return 0.0 if finite else a * b
 
 
-@register_jitable
+@jitable
 def pile(long, a, b, base):
     """Add a product to a long sum; the answer is its sign, as ExactSums knows signs."""
     x, y = odd.parts(a), odd.parts(b)
@@ -131,7 +131,7 @@ def pile(long, a, b, base):
     return 1 + negative
 
 
-@register_jitable
+@jitable
 def heap(long, sign, high, low, position):
     """Add four digits, of which the last bit has this position."""
     index = position // DIGIT
@@ -143,7 +143,7 @@ def heap(long, sign, high, low, position):
         index += 1
 
 
-@register_jitable
+@jitable
 def carried(long):
     """Carry what waits, so that all digits but the last are within 30 bits; whether any is set."""
     carry = np.int64(0)
@@ -158,7 +158,7 @@ def carried(long):
     return (some | long[last]) != 0
 
 
-@register_jitable
+@jitable
 def read(long, base, signs, special, down):
     """A long sum rounded to odd, as parts; its digits become those of its magnitude."""
     if special != 0:
@@ -182,7 +182,7 @@ def read(long, base, signs, special, down):
     return odd.normalised(negative, high, low | (rest != 0), base + DIGIT * (top - 1) + 58)
 
 
-@register_jitable
+@jitable
 def digit_at(long, i):
     """A digit, or zero below the first."""
     return long[i] if i >= 0 else np.int64(0)

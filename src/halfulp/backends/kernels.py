@@ -18,7 +18,6 @@ from typing import Any
 import numba
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp import carrier, noise, patterns, rounding
 from halfulp.backends import lanes, odd, vectors
@@ -30,6 +29,7 @@ from halfulp.backends.lanes import (
     unlane,
     wide_vectors,
 )
+from halfulp.backends.symbols import jitable
 from halfulp.backends.vectors import LINE, fence, stream_line
 from halfulp.carrier import Outcome, Placement
 from halfulp.casting import Cast
@@ -37,13 +37,14 @@ from halfulp.catalogue import Format
 from halfulp.noise import Key
 from halfulp.patterns import Carrier, Plan, Shape, fits, pattern_cast, plan, shape_of
 
-for _function in (
+_CALLED: tuple[Callable[..., Any], ...] = (
     rounding.round_off, rounding.clamp, rounding.positive, rounding.at_most, rounding.at_least,
     rounding.chance_of, *rounding.DECISIONS.values(), carrier.convert, carrier.round_at,
     carrier.drop_of, carrier.base_of, carrier.settle, carrier.settle_plainly, carrier.choose,
     noise.random_word, noise.mix,
-):  # fmt: skip
-    register_jitable(_function)
+)  # fmt: skip
+for _function in _CALLED:
+    jitable(_function)
 
 
 def fingerprint(*modules: ModuleType) -> str:
@@ -81,22 +82,22 @@ STREAMED = 1 << 22
 one: Any = None
 
 
-@register_jitable
+@jitable
 def _same(value):  # type: ignore[no-untyped-def]  # Numba infers it
     return value
 
 
 FLOAT32 = Carrier(
     "float32", patterns.FLOAT32, 32, lane, unlane, float_field, float_add, float_subtract,
-    register_jitable,
+    jitable,
 )  # fmt: skip
 FLOAT32_WIDE = Carrier(
     "float32_wide", patterns.FLOAT32, 64, np.int64, np.int32, float_field,
-    compiles=register_jitable,
+    compiles=jitable,
 )  # fmt: skip
 FLOAT64 = Carrier(
     "float64", patterns.FLOAT64, 64, np.int64, _same, float_field, float_add, float_subtract,
-    register_jitable,
+    jitable,
 )  # fmt: skip
 
 
@@ -128,7 +129,7 @@ def flattened(ints: Plan) -> npt.NDArray[np.int64]:
     return np.array([number for part in parts for number in part], dtype=np.int64)
 
 
-@register_jitable
+@jitable
 def unflattened(p):  # type: ignore[no-untyped-def]  # Numba infers it
     """The Plan of a flat one, inside a kernel."""
     return Plan(
@@ -178,13 +179,13 @@ def _cast_loop(bits, out, first, flat):  # type: ignore[no-untyped-def]  # Numba
     fence()
 
 
-@register_jitable
+@jitable
 def head_of(out):  # type: ignore[no-untyped-def]  # Numba infers it
     """How many elements come before the first whole cache line: stores across two are slow."""
     return min(out.size, (-out.ctypes.data % LINE) // out.itemsize)
 
 
-@register_jitable
+@jitable
 def stream(buffer, out, start):  # type: ignore[no-untyped-def]  # Numba infers them
     """A full buffer to ``out[start:]``, which begins a cache line."""
     for i in range(0, BUFFER, LINE // out.itemsize):
@@ -194,7 +195,7 @@ def stream(buffer, out, start):  # type: ignore[no-untyped-def]  # Numba infers 
 @cache
 def cast_one(made: Carrier, shape: Shape) -> Any:
     """:func:`halfulp.patterns.pattern_cast` for kernels to call."""
-    return register_jitable(pattern_cast(made, shape))
+    return jitable(pattern_cast(made, shape))
 
 
 def _lookup_loop(codes, table, out):  # type: ignore[no-untyped-def]  # Numba infers them

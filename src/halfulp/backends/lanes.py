@@ -141,7 +141,12 @@ def _operator(symbol, result, emit):
             return None
         if not all(isinstance(t, (Lane, types.Integer, types.Boolean)) for t in (a, b)):
             return None
-        return lambda a, b: apply(lane(a), lane(b))
+
+        def lanes(a, b):
+            return apply(lane(a), lane(b))
+
+        lanes.__qualname__ = f"lane_{symbol.__name__}"  # see symbols.py
+        return lanes
 
 
 def _define_operators() -> None:

@@ -24,9 +24,9 @@ from __future__ import annotations
 from typing import Any, NamedTuple
 
 import numpy as np
-from numba.extending import register_jitable
 
 from halfulp.backends.lanes import float_field
+from halfulp.backends.symbols import jitable
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
 # Numba infers the types of what follows.
@@ -37,19 +37,19 @@ SPLITTER = float((1 << 27) + 1)
 # In float64: operands of at most 24 bits within float32's range.
 
 
-@register_jitable
+@jitable
 def pattern(value):
     """The bits of a float64."""
     return np.float64(value).view(np.int64)
 
 
-@register_jitable
+@jitable
 def from_pattern(bits):
     """The float64 of these bits."""
     return np.int64(bits).view(np.float64)
 
 
-@register_jitable
+@jitable
 def jammed(value, error):
     """A float64 to odd: ``error`` has the sign of the exact number minus ``value``, its nearest."""
     bits = pattern(value)
@@ -59,7 +59,7 @@ def jammed(value, error):
     return from_pattern(bits + nudge * (2 * outward - 1))
 
 
-@register_jitable
+@jitable
 def odd_sum(a, b):
     """A + b in float64, to odd where it is inexact; right for all that does not overflow."""
     total = a + b
@@ -68,14 +68,14 @@ def odd_sum(a, b):
     return jammed(total, (a - (total - back)) + (b - back))
 
 
-@register_jitable
+@jitable
 def downward_zero(total, a, b, down):
     """The sum again; rounding down, an exact zero of unlike terms is negative."""
     negative = (pattern(a) | pattern(b)) & SIGN
     return from_pattern(pattern(total) | ((total == 0) & down) * negative)
 
 
-@register_jitable
+@jitable
 def odd_quotient(a, b):
     """A / b in float64, to odd, by the sign of its exact remainder."""
     value = np.divide(a, b)
@@ -85,7 +85,7 @@ def odd_quotient(a, b):
     return jammed(value, rest * np.copysign(1.0, b))
 
 
-@register_jitable
+@jitable
 def odd_root(a):
     """The square root of a in float64, to odd, by the sign of its exact remainder."""
     value = np.sqrt(a)
@@ -94,7 +94,7 @@ def odd_root(a):
     return jammed(value, ((a - head * head) - 2 * head * tail) - tail * tail)
 
 
-@register_jitable
+@jitable
 def halved(value):
     """The leading 26 bits of a float64; what is left fits 26 bits too (Dekker)."""
     scaled = value * SPLITTER
@@ -117,7 +117,7 @@ class Parts(NamedTuple):
     significand: Any  # 0, or 53 bits of a float64 and WIDTH of a result rounded to odd
 
 
-@register_jitable
+@jitable
 def parts(value):
     """A float64 taken apart, subnormals normalised."""
     bits = pattern(value)
@@ -135,26 +135,26 @@ def parts(value):
     return Parts(np.int64(FINITE), negative, -1022 - lift, significand << lift)
 
 
-@register_jitable
+@jitable
 def special(kind, negative):
     """An infinity or a NaN; every NaN is positive, whatever the processor makes."""
     return Parts(np.int64(kind), np.int64(negative * (kind == INFINITE)), np.int64(0), np.int64(0))
 
 
-@register_jitable
+@jitable
 def zero(negative):
     """An exact zero."""
     return Parts(np.int64(FINITE), np.int64(negative), np.int64(0), np.int64(0))
 
 
-@register_jitable
+@jitable
 def top_bit(number):
     """floor(log2) of a positive int64, which as a float might round up to the next power."""
     high = number >> 30
     return 30 + float_field(high) if high else float_field(number)
 
 
-@register_jitable
+@jitable
 def exact_fma(a, b, c, down):
     """A × b + c. The product is exact in 106 of 120 bits.
 
@@ -192,13 +192,13 @@ def exact_fma(a, b, c, down):
     return normalised(negative, high, low & _LIMB, exponent)
 
 
-@register_jitable
+@jitable
 def exact_product(a, b):
     """A × b: a zero of the product's own sign changes nothing."""
     return exact_fma(a, b, from_pattern((pattern(a) ^ pattern(b)) & SIGN), 0)
 
 
-@register_jitable
+@jitable
 def special_fma(x, y, z, negative):
     """A × b + c where one of them is not finite."""
     if NAN in (x.kind, y.kind, z.kind):
@@ -211,7 +211,7 @@ def special_fma(x, y, z, negative):
     return special(INFINITE, negative)
 
 
-@register_jitable
+@jitable
 def wide_product(a, b):
     """The product of two 53-bit significands with its first bit at 118, and what that adds to its
     exponent: 0 or 1. Of zero it is zero.
@@ -228,7 +228,7 @@ def wide_product(a, b):
     return (high << left) | (low >> (54 - left)), (low << (6 + left)) & _LIMB, carry
 
 
-@register_jitable
+@jitable
 def moved_right(high, low, distance):
     """Two limbs shifted right; what falls off is jammed into the last bit."""
     lost = np.int64(0)
@@ -241,7 +241,7 @@ def moved_right(high, low, distance):
     return high >> distance, low | (lost != 0)
 
 
-@register_jitable
+@jitable
 def normalised(negative, high, low, exponent):
     """Two limbs, whose bit 118 has this exponent, as the parts of 61 bits."""
     if high:
@@ -254,7 +254,7 @@ def normalised(negative, high, low, exponent):
     return Parts(np.int64(FINITE), np.int64(negative), exponent + top - 58, significand)
 
 
-@register_jitable
+@jitable
 def exact_quotient(a, b):
     """A / b: long division, ten bits at a time, and the remainder jammed."""
     x, y = parts(a), parts(b)
@@ -279,7 +279,7 @@ def exact_quotient(a, b):
     return Parts(np.int64(FINITE), negative, x.exponent - y.exponent - short, significand)
 
 
-@register_jitable
+@jitable
 def exact_root(a):
     """The square root of a: 31 bits, then 30 more by one division, and the remainder jammed."""
     x = parts(a)

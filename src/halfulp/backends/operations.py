@@ -15,7 +15,6 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp.backends import kernels, odd, settling
 from halfulp.backends.kernels import compiled
@@ -30,6 +29,7 @@ from halfulp.backends.numpy import (
     work_of,
 )
 from halfulp.backends.settling import in_float64, rounded_odd, unpacked, wide_plan
+from halfulp.backends.symbols import jitable
 from halfulp.casting import Cast, cast_to
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
@@ -324,32 +324,32 @@ def _odd_loop(a, b, c, out, down):
         out[i] = value if value == value else np.nan  # of one sign on every processor
 
 
-@register_jitable
+@jitable
 def _add(a, b, c, down):
     return odd.downward_zero(odd.odd_sum(a, b), a, b, down)
 
 
-@register_jitable
+@jitable
 def _sub(a, b, c, down):
     return _add(a, -b, c, down)
 
 
-@register_jitable
+@jitable
 def _mul(a, b, c, down):
     return a * b
 
 
-@register_jitable
+@jitable
 def _div(a, b, c, down):
     return odd.odd_quotient(a, b)
 
 
-@register_jitable
+@jitable
 def _sqrt(a, b, c, down):
     return odd.odd_root(a)
 
 
-@register_jitable
+@jitable
 def _fma(a, b, c, down):
     return _add(a * b, c, c, down)
 
@@ -366,7 +366,7 @@ def _odd_kernel(name: str) -> Any:
 WIDE_OPERATIONS = ("add", "sub", "mul", "fma", "div", "sqrt")
 
 
-@register_jitable
+@jitable
 def _exact(which, a, b, c, down):
     """The operation of this number in WIDE_OPERATIONS, as parts of 61 bits."""
     if which == 4:

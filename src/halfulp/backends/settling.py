@@ -11,11 +11,11 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp import carrier, rounding
 from halfulp.backends import odd
 from halfulp.backends.kernels import FLOAT64, carrier_of, flat_plan, unflattened
+from halfulp.backends.symbols import jitable
 from halfulp.carrier import placement
 from halfulp.casting import Cast
 from halfulp.catalogue import Format, format
@@ -67,7 +67,7 @@ def wide_plan(cast: Cast, seed: int) -> npt.NDArray[np.int64]:
     return np.array([*place, *flat[len(place) :], *rest], dtype=np.int64)
 
 
-@register_jitable
+@jitable
 def unpacked(flat):
     """The WidePlan of a flat one, inside a kernel."""
     return WidePlan(unflattened(flat), flat[-3], flat[-2], flat[-1])
@@ -90,7 +90,7 @@ def _any_decision() -> Any:
 
 
 def _either(number: int, decide: Any, otherwise: Any) -> Any:
-    @register_jitable
+    @jitable
     def decision(dropped, unit, odd, negative, chance):
         if chance.mode == number:
             return decide(dropped, unit, odd, negative, chance)
@@ -102,7 +102,7 @@ def _either(number: int, decide: Any, otherwise: Any) -> Any:
 _decide = _any_decision()
 
 
-@register_jitable
+@jitable
 def rounded_odd(exact, low, high, plan):
     """Parts of 61 bits as a float64 that the format has, or as the fate of what it has not; ``low``
     and ``high`` are the index of its noise.

@@ -13,7 +13,6 @@ from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp.backends import kernels, odd, settling
 from halfulp.backends.kernels import (
@@ -27,6 +26,7 @@ from halfulp.backends.kernels import (
 )
 from halfulp.backends.lanes import wide_vectors
 from halfulp.backends.settling import in_float64, rounded_odd, unpacked, wide_plan
+from halfulp.backends.symbols import jitable
 from halfulp.carrier import Outcome, Placement
 from halfulp.casting import Cast
 from halfulp.catalogue import Format
@@ -165,13 +165,13 @@ def _quick_step(variant: Variant) -> Any:
     rounds, down = variant.products is not None, variant.down
     cast_product = cast_one(FLOAT64, variant.products) if variant.products else cast_sum
 
-    @register_jitable
+    @jitable
     def rounded(cast_pattern, value, low, high, plan):
         value = value if value == value else np.nan  # of one sign on every processor
         bits = cast_pattern(odd.pattern(value), low, high, plan.cast)
         return odd.from_pattern(bits)
 
-    @register_jitable
+    @jitable
     def step(s, x, y, low, high, plan, product_plan):
         term = x * y
         if rounds:  # resolved when compiled
@@ -184,7 +184,7 @@ def _quick_step(variant: Variant) -> Any:
     return step
 
 
-@register_jitable
+@jitable
 def _wide_step(s, x, y, low, high, plan, product_plan):
     if product_plan.mode >= 0:
         y = rounded_odd(odd.exact_product(x, y), low, high, product_plan)

@@ -14,12 +14,12 @@ from typing import Any
 
 import numpy as np
 import numpy.typing as npt
-from numba.extending import register_jitable
 
 from halfulp.backends.kernels import FLOAT64, cast_one, compiled, flat_plan, named, unflattened
 from halfulp.backends.lanes import wide_vectors
 from halfulp.backends.numpy import FLOAT_DTYPES, cast_array, in_threads
 from halfulp.backends.odd import odd_sum
+from halfulp.backends.symbols import jitable
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError, too_many_steps
@@ -187,7 +187,7 @@ def _run(
 # Numba infers the types of what follows.
 
 
-@register_jitable
+@jitable
 def same(a, b):
     """The same number, NaN included."""
     return (a == b) | ((a != a) & (b != b))
@@ -207,13 +207,13 @@ def _leap_kernel(shape: Shape) -> Any:
 def _step(kahan: bool, shape: Shape) -> Any:
     cast_pattern = cast_one(FLOAT64, shape)
 
-    @register_jitable
+    @jitable
     def rounded(value, plan, element, step):
         """A float64 to the nearest number of the format, as the cast kernel does it."""
         pattern = cast_pattern(np.float64(value).view(np.int64), element, step, plan)
         return np.int64(pattern).view(np.float64)
 
-    @register_jitable
+    @jitable
     def step_once(before, had, update, plan, element, step):
         """The weight and what is carried after one update."""
         if not kahan:  # resolved when compiled
@@ -302,7 +302,7 @@ def _leap_loop(w, g, span, steps, lost, stall, flat):
             moving = left
 
 
-@register_jitable
+@jitable
 def _leap(before, after, update, last, plan):
     """How many more moves are the same as the last one, and that move (0 where binades changed)."""
     binade = _sign_and_exponent(after)
@@ -319,6 +319,6 @@ def _leap(before, after, update, last, plan):
     return np.int64(min(max(leap, 0.0), 2.0**62)), move
 
 
-@register_jitable
+@jitable
 def _sign_and_exponent(value):
     return np.float64(value).view(np.int64) >> 52
