@@ -96,6 +96,26 @@ def stream_line(typingctx, source, start, target, first):
 
 
 @intrinsic
+def fetch_line(typingctx, array, start):
+    """Ask for the cache line of ``array[start]``, which will be read soon."""
+    if not isinstance(array, types.Array):
+        return None
+
+    def codegen(context, builder, signature, args):
+        element = context.get_data_type(array.dtype)
+        place = _place(context, builder, signature.args, args, element)
+        byte, number = ir.IntType(8).as_pointer(), ir.IntType(32)
+        kind = ir.FunctionType(ir.VoidType(), [byte, number, number, number])
+        name = "llvm.prefetch.p0i8"
+        fetch = builder.module.globals.get(name) or ir.Function(builder.module, kind, name)
+        to_read, to_second_cache, of_data = (ir.Constant(number, n) for n in (0, 2, 1))
+        builder.call(fetch, [builder.bitcast(place, byte), to_read, to_second_cache, of_data])
+        return context.get_dummy_value()
+
+    return types.none(array, types.int64), codegen
+
+
+@intrinsic
 def fence(typingctx):
     """Wait until all that was streamed can be seen by other threads."""
 
