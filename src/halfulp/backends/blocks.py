@@ -20,13 +20,12 @@ import numpy.typing as npt
 from halfulp.backends.block_kernels import (
     CHUNK,
     COLUMNS,
-    Numbers,
-    Traits,
     block_kernel,
     decode_kernel,
-    is_short,
     largest_kernel,
 )
+from halfulp.backends.block_quotients import is_short
+from halfulp.backends.block_steps import Numbers, Traits
 from halfulp.backends.kernels import FLOAT32, FLOAT64, PLAN, flat_plan, flattened
 from halfulp.backends.numpy import (
     NATIVE,
