@@ -34,6 +34,7 @@ from halfulp.backends.numpy import (
     NATIVE,
     in_threads,
 )
+from halfulp.backends.references import borrowed, keep
 from halfulp.backends.symbols import jitable
 from halfulp.carrier import drop_of, placement
 from halfulp.casting import Cast, number_code
@@ -272,10 +273,15 @@ def _evidence_kernel(carrier: Carrier) -> Any:
 
 def _evidence_loop(bits, joint, both, positive, negative, in_both, in_positive, in_negative):
     wide_vectors()
-    cells = np.empty(LEAF, np.int32)
+    owned, twin = np.empty(LEAF, np.int32), np.zeros_like(joint)
+    bits, cells, joints = borrowed(bits), borrowed(owned), (borrowed(joint), borrowed(twin))
+    both, positive, negative = borrowed(both), borrowed(positive), borrowed(negative)
     for start in range(0, bits.size, LEAF):
         part = bits[start : start + LEAF]
-        one(part, cells, joint, both, positive, negative, in_both, in_positive, in_negative)
+        one(part, cells, joints, both, positive, negative, in_both, in_positive, in_negative)
+    for i in range(joint.size):
+        joint[i] += twin[i]
+    keep(owned)
 
 
 def _evidence_of_leaf(carrier: Carrier) -> Any:
@@ -284,8 +290,8 @@ def _evidence_of_leaf(carrier: Carrier) -> Any:
     sign_bit = -(1 << carrier.source.magnitude_bits)
 
     @jitable
-    def leaf(part, cells, joint, both, positive, negative, in_both, in_positive, in_negative):
-        count_cells(part, cells, joint)
+    def leaf(part, cells, joints, both, positive, negative, in_both, in_positive, in_negative):
+        count_cells(part, cells, joints)
         count_reaching(part, 0, magnitudes, both, in_both)
         count_reaching(part, 0, -1, positive, in_positive)
         count_reaching(part, sign_bit, -1, negative, in_negative)
@@ -300,15 +306,22 @@ def _cells_of_leaf(carrier: Carrier) -> Any:
     widen, store = carrier.widen, carrier.store
 
     @jitable
-    def count_cells(part, cells, joint):
-        """The joint histogram: first all cells, which is vector code, then the counts."""
+    def count_cells(part, cells, joints):
+        """The joint histogram: first all cells, which is vector code, then the counts.
+
+        Those of neighbours go to two histograms: one cell is not counted up twice in a row.
+        """
         wide_vectors()
         for i in range(part.size):
             pattern = widen(part[i])
             zeros = trailing_zeros(pattern | (1 << fraction_bits))
             cells[i] = store((((pattern >> fraction_bits) & rows) << zeros_bits) + zeros)
-        for i in range(part.size):
-            joint[cells[i]] += 1
+        joint, twin = joints
+        for i in range(np.uint64(part.size // 2)):
+            joint[np.uint32(cells[i + i])] += 1
+            twin[np.uint32(cells[i + i + np.uint64(1)])] += 1
+        if part.size % 2:
+            joint[cells[part.size - 1]] += 1
 
     return count_cells
 
