@@ -11,7 +11,7 @@ import pytest
 import torch
 
 import halfulp as hu
-from conftest import seconds
+from conftest import ROUNDS, paired, seconds
 from halfulp.rounding import DECISIONS
 
 NAMES = [f.name for f in hu.formats() if f.name not in ("float64", "float32")]
@@ -60,6 +60,20 @@ def test_sources(x: np.ndarray, x_name: str, against_copy: Any, dtype: Any, name
 def test_torch_tensors(x: np.ndarray, x_name: str, against_copy: Any, name: str) -> None:
     tensor, out = torch.from_numpy(x), torch.empty(x.shape)
     against_copy("torch CPU tensor", f"{name} {x_name}", x, lambda: hu.cast(tensor, name, out=out))
+
+
+@pytest.mark.parametrize("name", ["float16", "float8_e4m3fn"])
+def test_torch_beside_numpy(x: np.ndarray, x_name: str, benchmark: Any, name: str) -> None:
+    """The same memory, as a tensor and as an array, pair by pair."""
+    out = np.empty_like(x)
+    tensor, made = torch.from_numpy(x), torch.from_numpy(out)
+
+    def as_tensor() -> None:
+        hu.cast(tensor, name, out=made)
+
+    ratio = paired(as_tensor, lambda: hu.cast(x, name, out=out), 2 * ROUNDS)
+    benchmark.pedantic(as_tensor, rounds=3)
+    print(f"\n  torch tensor over NumPy array, {name} {x_name}: {ratio:.3f}")
 
 
 def test_small_calls(benchmark: Any) -> None:
