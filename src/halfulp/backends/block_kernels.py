@@ -119,21 +119,24 @@ def _small(parts: Parts) -> Any:
         blocks, room = at_once * inner, at_once * inner * size
         x, out, scales = borrowed(x), borrowed(out), borrowed(scales)
         owned = (
-            np.zeros(at_once + 1, np.int64), np.empty(blocks, integer),
+            np.empty(at_once + 1, np.int64), np.empty(blocks, integer),
             np.empty(blocks, ones_dtype), np.empty(room, ones_dtype),
             np.empty(blocks, others_dtype), np.empty(room, others_dtype),
             np.empty((3, room), integer), np.empty(room, out.dtype),
         )  # fmt: skip
         bounds, tops, ones, each = _borrowed(owned[:4])
         others, beside, scratch, buffer = _borrowed(owned[4:])
-        streams = out.size * out.itemsize >= STREAMED
+        streams, is_ragged = out.size * out.itemsize >= STREAMED, n % size != 0
+        for k in range(bounds.size):
+            bounds[k] = k * size * inner
         while group < end:
             groups, block = min(at_once, end - group), group % count
             start = (group // count * n + block * size) * inner
-            for k in range(groups):
-                is_last = block == count - 1
-                bounds[k + 1] = bounds[k] + (n - block * size if is_last else size) * inner
-                block = 0 if is_last else block + 1
+            if is_ragged:
+                for k in range(groups):
+                    is_last = block == count - 1
+                    bounds[k + 1] = bounds[k] + (n - block * size if is_last else size) * inner
+                    block = 0 if is_last else block + 1
             length, blocks = bounds[groups], groups * inner
             patterns = load(x, start, start + length, scratch[0], told)
             tops[:] = 0

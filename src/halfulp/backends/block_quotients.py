@@ -121,7 +121,7 @@ def snapped_apply(t: Traits) -> Any:
     @jitable
     def apply(patterns, inverses, scales, out, first, befallen, scratch, told):
         wide_vectors()
-        x, quotients = patterns.view(np.float32), scratch[1]
+        x = patterns.view(np.float32)
         made = written(out)
         beyond_thresholds = lane((1 << (told.element.place.drop - 1)) - 1)
         tensor, single = told.reals[1], np.float32(told.reals[1])
@@ -130,16 +130,13 @@ def snapped_apply(t: Traits) -> Any:
             near = lane(befallen & FAR)
             for i in range(start, end):
                 pattern = np.float32(x[i] * inverses[i]).view(np.int32)
-                quotients[i] = pattern
                 short = ((lane(pattern) + NEAR) & beyond_thresholds) < 2 * NEAR
                 near = near | lane(short & (x[i] != 0))
+                made[i] = quick(rule(pattern, 0, 0, told.element), scales[i], single, told)
             if unlane(near):
                 for i in range(start, end):
                     pattern = snap(np.float64(x[i]), np.float64(scales[i]) * tensor)
                     made[i] = finish(rule(pattern, 0, 0, told.element), scales[i], single, told)
-            else:
-                for i in range(start, end):
-                    made[i] = quick(rule(quotients[i], 0, 0, told.element), scales[i], single, told)
 
     return apply
 
