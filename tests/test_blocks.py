@@ -239,6 +239,28 @@ def test_quotients_at_ties_are_exact() -> None:
         assert as_fractions(hu.cast(x, f)) == expected_in(np.float32, exact)
 
 
+@pytest.mark.parametrize("mode", ["nearest_even", "up", "to_odd"])
+def test_quotients_beside_thresholds(mode: str) -> None:
+    """As near to a threshold as a float32 product decides, with and without one that it does not.
+
+    The largest block's quotient is exactly 6, so that its stretch is done with exact quotients.
+    """
+    rng, f = np.random.default_rng(9), hu.block_format("nvfp4", size=2)
+    largest = np.float32(100 * (1 + rng.random()))
+    tensor = hu.encode(np.repeat(largest, 2), f).tensor_scale
+    amax = rng.uniform(1, 100, 2047).astype(np.float32)
+    divisors = hu.decode(hu.encode(amax / np.float32(tensor) / 6, "e4m3"), "e4m3", "float64")
+    thresholds = [0.25, 0.5, 0.75, 1.0, 1.25, 1.5, 1.75, 2.0, 2.5, 3.0, 3.5, 4.0, 5.0]
+    beside = (divisors * tensor * rng.choice(thresholds, 2047)).astype(np.float32)
+    steps = rng.integers(10, 20, 2047) * rng.choice([-1, 1], 2047)
+    beside = (beside.view(np.int32) + steps.astype(np.int32)).view(np.float32)
+    x = np.concatenate([[largest, largest], np.stack([amax, beside], 1).ravel()]).astype(np.float32)
+    found = hu.cast(x, f, mode)
+    assert as_fractions(found) == expected_in(np.float32, by_definition(x, f, mode))
+    x[-1] = 0.5 * tensor * divisors[-1]  # a threshold, in the last stretch
+    assert np.array_equal(hu.cast(x, f, mode)[:-1], found[:-1])
+
+
 @given(st.lists(st.integers(0, 255), max_size=40), st.integers(1, 8))
 def test_packing_both_ways(codes: list[int], bits: int) -> None:
     array = np.array(codes, np.uint8) & ((1 << bits) - 1)
