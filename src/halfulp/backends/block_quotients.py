@@ -62,34 +62,36 @@ def is_short(element: Format, scale: Format) -> bool:
     return products and 24 + scale.precision + element.precision + 1 <= 39
 
 
-def _fraction(shape: Shape) -> Any:
+def _fractions(shape: Shape) -> Any:
     rounded = cast_one(FLOAT64, shape)
 
     @jitable
-    def fraction(largest, told):
-        """The code of the scale: amax over the largest element times the tensor's scale."""
-        full = told.reals[0]
-        value = largest / full
-        quotient = np.float64(jammed(value, fused(-value, full, largest)))
-        return rounded(quotient.view(np.int64), 0, 0, told.scale)
+    def fractions(tops, sizes, codes, told):
+        """The codes of scales: amax over the largest element times the tensor's scale."""
+        wide_vectors()
+        n, full, befallen = told.numbers, told.reals[0], 0
+        for k in range(tops.size):
+            largest = np.float64(sizes[k])
+            value = largest / full
+            quotient = np.float64(jammed(value, fused(-value, full, largest)))
+            code = rounded(quotient.view(np.int64), 0, 0, told.scale)
+            lost = tops[k] >= n.infinity
+            befallen |= NAN * lost
+            codes[k] = n.nan_scale if lost else code
+        return befallen
 
-    return fraction
+    return fractions
 
 
 def inverses(shape: Shape, element: Shape) -> Any:
     """The choice of scales for :func:`snapped_apply`: their values, and divisors' inverses."""
-    fraction, faint = _fraction(shape), 0.0 if _leaps(element) else LEAST_QUOTIENT
+    fractions, faint = _fractions(shape), 0.0 if _leaps(element) else LEAST_QUOTIENT
 
     @jitable
     def choose(tops, inverses, values, scales, told):
         wide_vectors()
-        n, tensor, befallen = told.numbers, told.reals[1], 0
-        sizes, codes = tops.view(np.float32), np.empty(tops.size, np.int64)
-        for k in range(tops.size):
-            lost = tops[k] >= n.infinity
-            befallen |= NAN * lost
-            code = fraction(np.float64(sizes[k]), told)
-            codes[k] = n.nan_scale if lost else code
+        tensor, sizes, codes = told.reals[1], tops.view(np.float32), np.empty(tops.size, np.int64)
+        befallen = fractions(tops, sizes, codes, told)
         for k in range(tops.size):
             values[k] = told.values[np.uint64(codes[k])]
         for k in range(tops.size):
@@ -199,18 +201,13 @@ def _as_values(out):
 
 def divisors(shape: Shape) -> Any:
     """The choice of scales for :func:`odd_apply`."""
-    fraction = _fraction(shape)
+    fractions = _fractions(shape)
 
     @jitable
     def choose(tops, divisors, unused, scales, told):
         wide_vectors()
-        n, tensor, befallen = told.numbers, told.reals[1], 0
-        sizes, codes = tops.view(np.float64), np.empty(tops.size, np.int64)
-        for k in range(tops.size):
-            lost = tops[k] >= n.infinity
-            befallen |= NAN * lost
-            code = fraction(sizes[k], told)
-            codes[k] = n.nan_scale if lost else code
+        tensor, codes = told.reals[1], np.empty(tops.size, np.int64)
+        befallen = fractions(tops, tops.view(np.float64), codes, told)
         for k in range(tops.size):
             divisors[k] = told.values[codes[k]] * tensor
         for k in range(scales.size):
