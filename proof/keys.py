@@ -1,4 +1,4 @@
-"""What the result of a piece depends on: texts of modules, with all that they import, and versions.
+"""What the result of a piece depends on: code of modules, with all that they import, and versions.
 
 A piece that was done under another key is done again.
 """
@@ -26,7 +26,7 @@ def key_of(claim: Claim, piece: Piece) -> str:
     """The hash of all that a piece's result depends on."""
     versions = [f"{package} {version_of(package)}" for package in claim.packages]
     span = f"{piece.span.start} {piece.span.stop} {piece.span.step}"
-    parts = (claim.name, piece.name, span, *machine(), *versions, texts_of(claim.sources))
+    parts = (claim.name, piece.name, span, *machine(), *versions, code_of(claim.sources))
     return sha256("\n".join(parts).encode()).hexdigest()[:32]
 
 
@@ -40,11 +40,23 @@ def machine() -> tuple[str, ...]:
 
 
 @cache
-def texts_of(modules: tuple[str, ...]) -> str:
-    """The hash of the texts of modules and of what they import, and of the tests' oracle."""
+def code_of(modules: tuple[str, ...]) -> str:
+    """The hash of the code of modules and of what they import, and of the tests' oracle."""
     paths = (path for _, path in sorted(closure(modules).items()))
-    texts = [path.read_text(encoding="utf-8") for path in (*paths, oracle.PATH)]
-    return sha256("\0".join(texts).encode()).hexdigest()
+    codes = [code(path.read_text(encoding="utf-8")) for path in (*paths, oracle.PATH)]
+    return sha256("\0".join(codes).encode()).hexdigest()
+
+
+def code(text: str) -> str:
+    """A module's syntax tree without docstrings: words and layout change no result."""
+    tree = ast.parse(text)
+    for node in ast.walk(tree):
+        if isinstance(node, _DOCUMENTED) and ast.get_docstring(node, clean=False) is not None:
+            node.body = node.body[1:]
+    return ast.dump(tree)
+
+
+_DOCUMENTED = (ast.Module, ast.ClassDef, ast.FunctionDef, ast.AsyncFunctionDef)
 
 
 def closure(modules: Iterable[str]) -> dict[str, Path]:

@@ -97,7 +97,7 @@ class Claim:
     check: Callable[[Piece], Found]
     pieces: tuple[Piece, ...]
     seconds: float  # that a piece takes, about
-    sources: tuple[str, ...]  # modules whose texts it depends on, with what they import
+    sources: tuple[str, ...]  # modules whose code it depends on, with what they import
     packages: tuple[str, ...]  # and packages, by their versions
     absent: str = ""  # why it cannot be checked here
 

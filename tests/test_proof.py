@@ -165,8 +165,14 @@ def test_what_a_result_depends_on_is_in_its_key(tmp_path: Path, monkeypatch: Any
     for path in list(tmp_path.rglob("*.json"))[:1]:
         path.write_text(path.read_text()[:40])  # as a full disk would leave it
     assert len(resumed([claim], store)[1]) == 1
-    monkeypatch.setattr(keys, "texts_of", lambda modules: "another text")
+    monkeypatch.setattr(keys, "code_of", lambda modules: "other code")
     assert len(resumed([claim], store)[1]) == 3
+
+
+def test_words_and_layout_are_not_in_a_key() -> None:
+    bare = "class A:\n    def f(self):\n        return 'a'\n"
+    told = "'What.'\nclass A:\n    'Why.'\n\n    def f(self):\n        'How.'\n        return ('a')  # b\n"
+    assert keys.code(bare) == keys.code(told) != keys.code(bare.replace("'a'", "'b'"))
 
 
 def test_a_claim_depends_on_all_that_it_imports() -> None:

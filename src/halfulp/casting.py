@@ -100,7 +100,7 @@ class Cast(Record):
     def of_spec(spec: str) -> Cast:
         """The cast of a line that :attr:`spec` made.
 
-        >>> Cast.of_spec(cast_to("float16", "up").spec) is cast_to("float16", "up")
+        >>> Cast.of_spec(cast_to("float16", "up").spec) == cast_to("float16", "up")
         True
         """
         name, rounding, *fates, bits = spec.split()
