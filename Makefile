@@ -39,11 +39,11 @@ lint: $(READY)
 
 # The same tests with the core dependencies alone: no torch, no extras.
 core: $(CORE)/.ready
-	$(CORE)/bin/pytest -m "not extra" $(addprefix --ignore=,$(NEED_EXTRAS))
+	$(CORE)/bin/pytest -n auto --maxprocesses 4 -m "not extra" $(addprefix --ignore=,$(NEED_EXTRAS))
 
 $(CORE)/.ready: requirements/lock.txt pyproject.toml
 	$(PYTHON) -m venv $(CORE)
-	$(CORE)/bin/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e . pytest hypothesis
+	$(CORE)/bin/pip install --quiet --disable-pip-version-check -c requirements/lock.txt -e . pytest pytest-xdist hypothesis
 	touch $(CORE)/.ready
 
 check: lint core test
