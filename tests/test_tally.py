@@ -114,6 +114,23 @@ def test_what_is_told_is_what_is_seen(f: hu.Format, mode: str) -> None:
     assert t.exact == unchanged
 
 
+@pytest.mark.parametrize("subnormals", [True, False], ids=["subnormals", "none"])
+@pytest.mark.parametrize("mode", MODES)
+def test_many_elements_are_counted_as_few_are(mode: str, subnormals: bool) -> None:
+    """Large arrays have a histogram of leading ones, few or many formats at once."""
+    x = np.concatenate([nasty(f, np.float32) for f in FORMATS])
+    if not subnormals:
+        x = x[~((x != 0) & (np.abs(x) < 2.0**-126))]
+    times = evidence.MANY // x.size + 1
+    assert x.size < evidence.MANY
+    for formats in (FORMATS, FORMATS[3:6], FORMATS[6:8], FORMATS[10:11]):
+        few, many = tally(x, formats, mode), tally(np.tile(x, times), formats, mode)
+        for one, other in zip(few, many, strict=True):
+            for name in ("zero", "exact", "inexact", "underflow", "subnormal", "overflow", "nan"):
+                assert getattr(other, name) == times * getattr(one, name), (one.name, name)
+            assert other.binades == tuple((e, times * n) for e, n in one.binades)
+
+
 @pytest.mark.parametrize("overflow", ["saturate", "nan", "infinity", "torch"])
 def test_policies_decide_what_comes_out(overflow: str) -> None:
     x = np.float32([1e6, -1e6, np.inf, np.nan, 1.0])

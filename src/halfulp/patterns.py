@@ -117,8 +117,30 @@ class Shape(NamedTuple):
 
 def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
     """The shape of a cast on a carrier."""
-    made = plan(cast, carrier, 0, codes=codes)
     container = cast.target if codes else carrier.source
+    return _shape_of(cast, carrier, container, plan(cast, carrier, 0, codes=codes))
+
+
+def for_errors(cast: Cast, carrier: Carrier, seed: int) -> tuple[Shape, Plan]:
+    """Shape and plan of a cast whose finite results of finite values alone are looked at.
+
+    Signs of zeros, which infinity and what of NaN do not matter then, so that more casts are plain.
+    """
+    made = plan(cast, carrier, seed, codes=False)
+    infinity, o = number_code(carrier.source, number("inf")), made.outcome
+    sign = _signed(carrier.source.sign_bit, carrier.bits)
+    if {o.zero, o.zero_negative, o.void, o.void_negative} <= {0, sign}:
+        o = o._replace(zero=0, zero_negative=sign, void=0, void_negative=sign)
+    if o.over >= infinity and o.over_negative & ~sign >= infinity:
+        o = o._replace(over=infinity, over_negative=infinity | sign)
+    o = o._replace(infinite=o.over, infinite_negative=o.over_negative)
+    nan = infinity | 1
+    made = made._replace(outcome=o._replace(nan=nan, nan_negative=nan | sign))
+    return _shape_of(cast, carrier, carrier.source, made), made
+
+
+def _shape_of(cast: Cast, carrier: Carrier, container: Format, made: Plan) -> Shape:
+    codes = container is cast.target
     sign = _signed(container.sign_bit, carrier.bits)
     infinities_overflow = cast.target.emax <= carrier.source.emax
     plain = infinities_overflow and is_plain(made.place, made.outcome, sign)
@@ -142,6 +164,14 @@ def _way(cast: Cast, carrier: Carrier) -> Way:
     most = target.emax + 1 + source.precision - target.precision <= source.emax
     sums = carrier.add is not None and cast.rounding == "nearest_even"
     return Way.SUM if sums and least and most else Way.APART
+
+
+def leaps(shape: Shape) -> bool:
+    """Whether a result may be further from its value than zero is: above the least, not nearest.
+
+    The nearest of a number below half the least positive one is never that one.
+    """
+    return shape.rounding not in ("nearest_even", "nearest_away", "toward_zero")
 
 
 def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
@@ -173,9 +203,8 @@ def pattern_cast(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
 def _apart(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
     """``(negative, magnitude, noise's words, plan) -> pattern, whether it rounded to nothing``."""
     codes, normalise, plain = shape.codes, shape.normalise, shape.plain
+    may_leap = leaps(shape)
     decide, drawn = DECISIONS[shape.rounding], shape.rounding == "stochastic"
-    # The nearest of a number below half the least positive one is never that one.
-    leaps = shape.rounding not in ("nearest_even", "nearest_away", "toward_zero")
     widen, float_field, longest = carrier.widen, carrier.float_field, carrier.longest
     fraction_bits = carrier.source.fraction_bits
 
@@ -204,7 +233,7 @@ def _apart(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
         parity = 0 if plain else base_of(exponent, place)
         step = round_at(negative, exponent, significand, parity, place, chance, decide)
         result = (step.rule.rounded << step.shift >> lift) + ((field - 1) << fraction_bits)
-        if leaps:
+        if may_leap:
             result = choose(step.shift > fraction_bits + 1, plan.tiny, result)
         return result, step.rule.rounded == 0
 

@@ -9,6 +9,7 @@ from __future__ import annotations
 from collections.abc import Iterator, Sequence
 from dataclasses import dataclass, fields
 from fractions import Fraction
+from functools import lru_cache
 from math import inf, log10, nan
 from typing import TYPE_CHECKING, Any
 
@@ -218,8 +219,8 @@ def made(
     zero, exact, underflow, overflow, inexact, infinite, nan_in, subnormal = total
     out = {"inf": 0, "nan": 0}
     for sign, counted in classes.items():
-        for special, count in _made_special(cast, sign, counted):
-            out[special] += count
+        for name, special in _made_special(cast, sign):
+            out[special] += getattr(counted, name)
     summary = None
     if sums is not None:
         where = None if sums.where < 0 else sums.where
@@ -245,18 +246,17 @@ def made(
     )
 
 
-def _made_special(cast: Cast, sign: int, counted: Classes) -> Iterator[tuple[str, int]]:
-    """What the values of one sign became that is no finite number: ("inf" or "nan", how many)."""
+@lru_cache(maxsize=1024)
+def _made_special(cast: Cast, sign: int) -> tuple[tuple[str, str], ...]:
+    """What values of one sign became that is no finite number: (their class, "inf" or "nan")."""
     codes, negative = cast.codes, sign == 1
     pairs = [
-        (codes.zero_negative if negative else codes.zero, counted.zero),
-        (codes.over_negative if negative else codes.over, counted.overflow),
-        (codes.infinite_negative if negative else codes.infinite, counted.infinite),
-        (codes.nan_negative if negative else codes.nan, counted.nan),
+        ("zero", codes.zero_negative if negative else codes.zero),
+        ("overflow", codes.over_negative if negative else codes.over),
+        ("infinite", codes.infinite_negative if negative else codes.infinite),
+        ("nan", codes.nan_negative if negative else codes.nan),
     ]
     if negative and not cast.target.signed and codes.keep == 0:
-        pairs.append((codes.sign, counted.inexact))
-    for code, count in pairs:
-        special = code_number(cast.target, code).special
-        if special and count:
-            yield special, count
+        pairs.append(("inexact", codes.sign))
+    found = [(name, code_number(cast.target, code).special) for name, code in pairs]
+    return tuple((name, special) for name, special in found if special)

@@ -30,7 +30,7 @@ from halfulp.backends.odd import jammed
 from halfulp.backends.symbols import jitable
 from halfulp.backends.vectors import fused
 from halfulp.catalogue import Format
-from halfulp.patterns import Shape
+from halfulp.patterns import Shape, leaps
 
 # Numba infers the types of what follows.
 # mypy: disable-error-code="no-untyped-def, no-untyped-call, untyped-decorator"
@@ -41,6 +41,9 @@ SNAPPED = 1 << 12
 BEYOND = (1 << 29) - 1
 # Smaller quotients stand in for each other: nothing an element can be is nearly as small.
 LEAST_QUOTIENT = 2.0**-100
+# What stands for the largest quotient of a block whose scale is zero: far below the least element,
+# and beside no short number, so that blocks of numbers too small for a scale need no second look.
+FAINT = 2.0**-60 * 4 / 3
 # Patterns of float32 that a product with an inverse may be off by: two are, at most.
 NEAR = 4
 STRIP = 1 << 10  # elements that are looked at for one near a threshold
@@ -85,7 +88,7 @@ def _fractions(shape: Shape) -> Any:
 
 def inverses(shape: Shape, element: Shape) -> Any:
     """The choice of scales for :func:`snapped_apply`: their values, and divisors' inverses."""
-    fractions, faint = _fractions(shape), 0.0 if _leaps(element) else LEAST_QUOTIENT
+    fractions, faint = _fractions(shape), 0.0 if leaps(element) else FAINT
 
     @jitable
     def choose(tops, inverses, values, scales, told):
@@ -107,11 +110,6 @@ def inverses(shape: Shape, element: Shape) -> Any:
         return befallen
 
     return choose
-
-
-def _leaps(element: Shape) -> bool:
-    """Whether the rounding looks at what is left of nothing."""
-    return element.rounding not in ("nearest_even", "nearest_away", "toward_zero")
 
 
 def snapped_apply(t: Traits) -> Any:
@@ -144,7 +142,7 @@ def snapped_apply(t: Traits) -> Any:
 
 
 def _snap(t: Traits) -> Any:
-    least = np.float64(LEAST_QUOTIENT).view(np.int64) if _leaps(t.element) else 0
+    least = np.float64(LEAST_QUOTIENT).view(np.int64) if leaps(t.element) else 0
     magnitudes = (1 << 63) - 1
 
     @jitable

@@ -14,22 +14,25 @@ from halfulp.backends.classes import FOLD, LEAF, carrier_for
 from halfulp.backends.kernels import (
     cast_one,
     compiled,
-    flat_plan,
+    flattened,
     named,
     unflattened,
 )
-from halfulp.backends.lanes import wide_vectors
+from halfulp.backends.lanes import inlined, wide_vectors
 from halfulp.backends.numpy import (
     in_threads,
 )
 from halfulp.backends.references import borrowed, keep
 from halfulp.backends.symbols import jitable
-from halfulp.casting import Cast
-from halfulp.patterns import Carrier, Shape, shape_of
+from halfulp.backends.vectors import LINE, fetch_line
+from halfulp.casting import Cast, number_code
+from halfulp.exact import number
+from halfulp.patterns import Carrier, Shape, for_errors, leaps
 
 Array = npt.NDArray[Any]
 
-HALF = LEAF // 2
+# Elements that are left of a leaf when it is folded in registers: eight lanes in eight vectors.
+PART = LEAF // 16
 # Smaller elements could have a product with a bound that is subnormal, and so rounds by more.
 LEAST_TAME = 2.0**-80
 # Places in an array of numbers that have the width of the source.
@@ -55,12 +58,15 @@ def error_sums(x: Array, first: int, casts: Sequence[Cast], seed: int) -> list[S
     """
     bits = x.view(np.dtype(f"int{8 * x.dtype.itemsize}"))
     groups: dict[tuple[Carrier, Shape], list[int]] = {}
+    flat: list[Array] = []
     for i, cast in enumerate(casts):
         carrier = carrier_for(cast, x.dtype)
-        groups.setdefault((carrier, shape_of(cast, carrier, codes=False)), []).append(i)
+        shape, plan = for_errors(cast, carrier, seed if cast.is_stochastic else 0)
+        flat.append(flattened(plan))
+        groups.setdefault((carrier, shape), []).append(i)
     found: list[Sums] = [Sums(0, 0.0, 0.0, 0.0, 0.0, -1)] * len(casts)
     for (carrier, shape), members in groups.items():
-        flats = np.stack([flat_plan(casts[i], carrier, seed, codes=False) for i in members])
+        flats = np.stack([flat[i] for i in members])
         kernel = _sums_kernel(carrier, shape)
         for i, sums in zip(members, _group_sums(bits, x, first, flats, kernel), strict=True):
             found[i] = sums
@@ -104,34 +110,162 @@ def _sums_kernel(carrier: Carrier, shape: Shape) -> Any:
     """``(patterns, values, index of the first, flat plans, sums [fold, cast, 3], compared, largest
     relative errors, where)``.
     """
-    return compiled(_sums_loop, f"sums_{named(carrier, shape)}", cast_one(carrier, shape))
+    return compiled(_sums_loop, f"sums_{named(carrier, shape)}", _sums_of_leaf(carrier, shape))
 
 
-@jitable
-def tree(leaf):
-    """The sum of a leaf that was folded once, folded in halves; it is overwritten."""
+def _sums_loop(bits, values, first, flats, sums, compared, largest, where):
     wide_vectors()
-    half = HALF // 2
-    while half:
-        for i in range(half):
-            leaf[i] += leaf[i + half]
-        half //= 2
-    return leaf[0]
+    rows, wide = np.zeros((5, LEAF), values.dtype), np.zeros((3, LEAF))
+    bits, values, flats = borrowed(bits), borrowed(values), borrowed(flats)
+    own, narrow, broad = borrowed(rows[0]), borrowed(rows[1:]), borrowed(wide)
+    patterns = borrowed(rows[0].view(bits.dtype))
+    for start in range(0, bits.size, LEAF):
+        given = values[start : start + LEAF]
+        for i in range(given.size):
+            own[i] = given[i]
+        own[given.size :] = 0.0
+        for i in range(start + LEAF, min(start + 2 * LEAF, values.size), LINE // values.itemsize):
+            fetch_line(values, i)  # the next leaf, while this one is computed
+        found = sums[start // FOLD], compared, largest, where
+        one(patterns, own, given.size, first + start, flats, narrow, broad, found)
+    keep(rows)
+    keep(wide)
+
+
+def _sums_of_leaf(carrier: Carrier, shape: Shape) -> Any:
+    largest_of_leaf, round_leaf = _largest_of_leaf(carrier), _rounded_leaf(carrier, shape)
+
+    @jitable
+    def sums_of_leaf(patterns, own, size, index, flats, narrow, broad, found):
+        sums, compared, largest, where = found
+        sound, results, cleared, limits = narrow[0], narrow[1], narrow[2], narrow[3]
+        x, errors, squares = broad[0], broad[1], broad[2]
+        limits[INFINITE], limits[TAME] = np.inf, LEAST_TAME
+        make_sound(own, sound, limits)
+        for i in range(LEAF):
+            x[i] = sound[i]
+        signal, top = signal_of(x, squares), largest_of_leaf(patterns)
+        for f in range(flats.shape[0]):
+            limits[BOUND] = bound_at_a_glance(largest[f])
+            missing, candidate = round_leaf(
+                patterns, own, sound, results, cleared, index, flats[f], top, limits
+            )
+            used = cleared if missing else results
+            if candidate or (largest[f] < 1 and not is_tame(own, limits)):
+                bound = largest[f] * (1 + 2.0**-50)  # ratios of floats are equal or further apart
+                if is_beyond(used, x, bound):
+                    largest[f], where[f] = worst(used, x, size, largest[f], where[f], index)
+            row = sums[f]
+            add_errors(used, x, errors, squares, row)
+            compared[f] += size - missing
+            if not missing:
+                row[2] += signal
+            else:
+                for i in range(size, LEAF):  # what pads the leaf is not counted
+                    compared[f] += not np.abs(results[i]) < limits[INFINITE]
+                keep_compared(results, own, cleared, limits)
+                row[2] += signal_of(cleared, squares)
+
+    return sums_of_leaf
+
+
+def _rounded_leaf(carrier: Carrier, shape: Shape) -> Any:
+    """A leaf under one cast, at the width of the source: twice as fast as float64 for float32."""
+    rounded, widen, store = cast_one(carrier, shape), carrier.widen, carrier.store
+    infinity, bounded = number_code(carrier.source, number("inf")), not leaps(shape)
+    # Then a finite result of the largest magnitude tells that all are.
+    ordered = shape.plain and bounded
+
+    @jitable
+    def clear(results, own, sound, cleared, infinite):
+        """Results, and values where either is not finite: no error there; and how many were."""
+        inlined()
+        missing = widen(0)
+        for i in range(LEAF):
+            value, result, instead = own[i], results[i], sound[i]
+            is_compared = np.abs(result - value) < infinite
+            cleared[i] = result if is_compared else instead
+            missing = missing + widen(not is_compared)
+        return np.int64(store(missing))
+
+    @jitable
+    def any_beyond(cleared, sound, bound):
+        """Whether any error may be beyond the bound, where no is never wrong."""
+        inlined()
+        candidates = widen(0)
+        for i in range(LEAF):
+            value = sound[i]
+            candidates = candidates | widen(np.abs(cleared[i] - value) > bound * np.abs(value))
+        return store(candidates) != 0
+
+    @jitable
+    def leaf(patterns, own, sound, results, cleared, index, flat, top, limits):
+        inlined()
+        plan, high, made = unflattened(flat), index >> 32, results.view(patterns.dtype)
+        for i in range(LEAF):
+            made[i] = rounded(patterns[i], index + i, high, plan)
+        missing = 0
+        if not (ordered and rounded(top, 0, 0, plan) < infinity):
+            missing = clear(results, own, sound, cleared, limits[INFINITE])
+        candidate = False
+        if not (bounded and limits[BOUND] >= 1):  # nearer than zero is: 1 is never exceeded
+            candidate = any_beyond(cleared if missing else results, sound, limits[BOUND])
+        return missing, candidate
+
+    return leaf
+
+
+def _largest_of_leaf(carrier: Carrier) -> Any:
+    widen, store = carrier.widen, carrier.store
+    magnitudes = (1 << carrier.source.magnitude_bits) - 1
+
+    @jitable
+    def largest_of_leaf(patterns):
+        """The pattern of the largest magnitude, where a NaN's is the largest of all."""
+        inlined()
+        largest = widen(0)
+        for i in range(LEAF):
+            magnitude = widen(patterns[i]) & magnitudes
+            largest = magnitude if magnitude > largest else largest
+        return store(largest)
+
+    return largest_of_leaf
 
 
 @jitable
-def signal_of(x, squares):
+def total(part):
+    """The sum of PART numbers, folded in halves; they are overwritten."""
+    inlined()
+    for i in range(8):
+        a, b = part[i] + part[i + 32], part[i + 16] + part[i + 48]
+        c, d = part[i + 8] + part[i + 40], part[i + 24] + part[i + 56]
+        part[i] = (a + b) + (c + d)
+    even = (part[0] + part[4]) + (part[2] + part[6])
+    return even + ((part[1] + part[5]) + (part[3] + part[7]))
+
+
+@jitable
+def squares_at(x, i):
+    """The squares of four elements, folded twice."""
+    a, b, c, d = x[i], x[i + 512], x[i + 256], x[i + 768]
+    a, b, c, d = np.float64(a), np.float64(b), np.float64(c), np.float64(d)
+    return (a * a + b * b) + (c * c + d * d)
+
+
+@jitable
+def signal_of(x, part):
     """The sum of the squares of a leaf."""
-    wide_vectors()
-    for i in range(HALF):
-        squares[i] = x[i] * x[i] + x[i + HALF] * x[i + HALF]
-    return tree(squares)
+    inlined()
+    for i in range(PART):
+        even = squares_at(x, i) + squares_at(x, i + 2 * PART)
+        part[i] = even + (squares_at(x, i + PART) + squares_at(x, i + 3 * PART))
+    return total(part)
 
 
 @jitable
 def is_tame(own, limits):
     """Whether products with a bound are normal or 0, so that rounding them is relative."""
-    wide_vectors()
+    inlined()
     wild = False
     for i in range(LEAF):
         magnitude = np.abs(own[i])
@@ -140,37 +274,32 @@ def is_tame(own, limits):
 
 
 @jitable
-def clear(results, own, sound, cleared, limits):
-    """Results, replaced by the value itself where these or that are not finite: no error there.
-
-    And whether any was; and whether any error may be beyond the bound, where no is never wrong.
-    All of it is at the width of the source, which is twice as fast as float64 for float32.
-    """
-    wide_vectors()
-    lacking, candidate = False, False
-    for i in range(LEAF):
-        error = np.abs(results[i] - own[i])
-        compared = error < limits[INFINITE]
-        cleared[i] = results[i] if compared else sound[i]
-        lacking |= not compared
-        candidate |= compared & (error > limits[BOUND] * np.abs(own[i]))
-    return lacking, candidate
+def errors_at(cleared, x, i):
+    """The errors of four elements, and their squares, folded twice."""
+    a, b = np.float64(cleared[i]) - x[i], np.float64(cleared[i + 512]) - x[i + 512]
+    c, d = np.float64(cleared[i + 256]) - x[i + 256], np.float64(cleared[i + 768]) - x[i + 768]
+    return (a + b) + (c + d), (a * a + b * b) + (c * c + d * d)
 
 
 @jitable
-def square(cleared, x, errors, squares):
-    """Errors and their squares, folded once."""
-    wide_vectors()
-    for i in range(HALF):
-        a, b = np.float64(cleared[i]) - x[i], np.float64(cleared[i + HALF]) - x[i + HALF]
-        errors[i] = a + b
-        squares[i] = a * a + b * b
+def add_errors(cleared, x, errors, squares, row):
+    """Add a leaf's errors and their squares to a row of sums."""
+    inlined()
+    for i in range(PART):
+        e0, s0 = errors_at(cleared, x, i)
+        e1, s1 = errors_at(cleared, x, i + PART)
+        e2, s2 = errors_at(cleared, x, i + 2 * PART)
+        e3, s3 = errors_at(cleared, x, i + 3 * PART)
+        errors[i] = (e0 + e2) + (e1 + e3)
+        squares[i] = (s0 + s2) + (s1 + s3)
+    row[0] += total(errors)
+    row[1] += total(squares)
 
 
 @jitable
 def is_beyond(cleared, x, bound):
     """Whether any |error| / |x| is beyond a bound; a product decides, since divisions are slow."""
-    wide_vectors()
+    inlined()
     candidate = False
     for i in range(LEAF):
         candidate |= np.abs(np.float64(cleared[i]) - x[i]) > bound * np.abs(x[i])
@@ -188,18 +317,23 @@ def worst(cleared, x, size, largest, where, index):
 
 
 @jitable
-def signal_of_compared(results, own, sound, kept, squares, limits):
-    """The sum of the squares of values whose results are finite; and how many there are."""
-    wide_vectors()
-    count = np.int64(0)
+def make_sound(own, sound, limits):
+    """Values, 0 for those that are not finite."""
+    inlined()
+    infinite, nothing = limits[INFINITE], limits[NOTHING]
     for i in range(LEAF):
-        compared = np.abs(results[i] - own[i]) < limits[INFINITE]
-        kept[i] = sound[i] if compared else limits[NOTHING]
-        count += np.int64(compared)
-    for i in range(HALF):
-        a, b = np.float64(kept[i]), np.float64(kept[i + HALF])
-        squares[i] = a * a + b * b
-    return tree(squares), count
+        value = own[i]
+        sound[i] = value if np.abs(value) < infinite else nothing
+
+
+@jitable
+def keep_compared(results, own, kept, limits):
+    """Values whose results are finite, else 0."""
+    inlined()
+    infinite, nothing = limits[INFINITE], limits[NOTHING]
+    for i in range(LEAF):
+        value = own[i]
+        kept[i] = value if np.abs(results[i] - value) < infinite else nothing
 
 
 @jitable
@@ -209,47 +343,3 @@ def bound_at_a_glance(largest):
     With a power of two, such as the 1.0 of whatever became zero, products are exact.
     """
     return largest if math.frexp(largest)[0] == 0.5 else largest * (1 - 2.0**-20)
-
-
-def _sums_loop(bits, values, first, flats, sums, compared, largest, where):
-    wide_vectors()
-    rows, wide = np.zeros((5, LEAF), values.dtype), np.zeros((2, LEAF))
-    bits, values, flats = borrowed(bits), borrowed(values), borrowed(flats)
-    results, own, sound = borrowed(rows[0]), borrowed(rows[1]), borrowed(rows[2])
-    cleared, limits, made = borrowed(rows[3]), borrowed(rows[4]), borrowed(rows[0].view(bits.dtype))
-    x, errors, squares = borrowed(wide[0]), borrowed(wide[1][:HALF]), borrowed(wide[1][HALF:])
-    limits[INFINITE], limits[TAME] = np.inf, LEAST_TAME
-    for start in range(0, bits.size, LEAF):
-        part, given = bits[start : start + LEAF], values[start : start + LEAF]
-        size, index = part.size, first + start
-        for i in range(size):
-            own[i] = given[i]
-        own[size:], made[size:] = 0.0, 0
-        for i in range(LEAF):
-            sound[i] = own[i] if np.abs(own[i]) < limits[INFINITE] else limits[NOTHING]
-            x[i] = sound[i]
-        signal, tame = signal_of(x, squares), is_tame(own, limits)
-        for f in range(flats.shape[0]):
-            plan = unflattened(flats[f])
-            for i in range(size):
-                made[i] = one(part[i], index + i, index >> 32, plan)
-            limits[BOUND] = bound_at_a_glance(largest[f])
-            lacking, candidate = clear(results, own, sound, cleared, limits)
-            bound = largest[f] * (1 + 2.0**-50)  # ratios of floats are equal or further apart
-            if (candidate or not tame) and is_beyond(cleared, x, bound):
-                largest[f], where[f] = worst(cleared, x, size, largest[f], where[f], index)
-            square(cleared, x, errors, squares)
-            row = sums[start // FOLD, f]
-            row[0] += tree(errors)
-            row[1] += tree(squares)
-            compared[f] += size
-            if lacking:  # without finite results; what pads the leaf is not counted
-                compared_signal, count = signal_of_compared(
-                    results, own, sound, cleared, squares, limits
-                )
-                row[2] += compared_signal
-                compared[f] += count - LEAF
-            else:
-                row[2] += signal
-    keep(rows)
-    keep(wide)

@@ -8,6 +8,7 @@ thresholds are counted beside it.
 
 from __future__ import annotations
 
+import math
 from collections.abc import Callable, Sequence
 from functools import cache, lru_cache
 from typing import Any, NamedTuple
@@ -29,7 +30,7 @@ from halfulp.backends.kernels import (
     FLOAT64,
     compiled,
 )
-from halfulp.backends.lanes import trailing_zeros, wide_vectors
+from halfulp.backends.lanes import leading_ones, ones_of, trailing_zeros, wide_vectors
 from halfulp.backends.numpy import (
     NATIVE,
     in_threads,
@@ -48,7 +49,9 @@ Array = npt.NDArray[Any]
 BOTH = -1
 SIGNS = (BOTH, 0, 1)
 # Thresholds that are counted together.
-ABREAST = 8
+ABREAST = 4
+# From how many elements on a wider histogram pays, and how many numbers of leading ones it tells.
+MANY, RANKS = 1 << 18, 7
 
 
 class Evidence(NamedTuple):
@@ -123,9 +126,7 @@ def _asked(cast: Cast, source: Format) -> set[tuple[int, int]]:
 
 def _on_binade(pattern: int, source: Format) -> bool:
     """Whether exponents and powers of two alone tell how many reach a magnitude."""
-    fraction = pattern & ((1 << source.fraction_bits) - 1)
-    is_normal = pattern >> source.fraction_bits > 0
-    return fraction == 0 or (fraction == 1 and is_normal)
+    return pattern & ((1 << source.fraction_bits) - 1) <= 1
 
 
 # The evidence of wide sources, and what it says of a cast.
@@ -144,34 +145,103 @@ def has_subnormals(seen: Evidence) -> bool:
 
 
 def evidence(x: Array, casts: Sequence[Cast]) -> Evidence:
-    """One pass over contiguous float32 or float64 elements, for all casts that are told by it."""
+    """One pass over contiguous float32 or float64 elements, for all casts that are told by it.
+
+    Thresholds among the subnormals of the source take a second one where there are any.
+    """
     source = NATIVE[x.dtype]
     for cast in casts:
         carrier_for(cast, x.dtype)
     asked = {k for cast in casts if not cast.is_stochastic for k in _asked(cast, source)}
-    groups = [sorted(p for s, p in asked if s == sign) for sign in SIGNS]
+    deep = {(sign, pattern) for sign, pattern in asked if pattern >> source.fraction_bits == 0}
+    ranks = _ranks(asked - deep, source) if x.size >= MANY and x.dtype.itemsize == 4 else []
+    ranked = {key for key in asked - deep if _leading_ones(key[1], source)[0] in ranks}
+    cells, reaching = _counted(x, asked - deep - ranked, ranks)
+    seen = Evidence(source, np.ascontiguousarray(cells.sum(axis=1).T), reaching)
+    reaching.update(_reaching_told(cells, ranked, ranks, source))
+    if has_subnormals(seen):
+        reaching.update(_counted(x, deep, [])[1])
+    else:
+        reaching.update({key: int(_of_sign(seen.joint, key[0])[1:].sum()) for key in deep})
+    return seen
+
+
+def _counted(
+    x: Array, asked: set[tuple[int, int]], ranks: list[int]
+) -> tuple[Array, dict[tuple[int, int], int]]:
+    """The histogram of trailing zeros, ranks of leading ones, and signs and exponents together;
+    and how many elements reach each threshold.
+    """
+    source = NATIVE[x.dtype]
+    groups = [sorted(pattern for s, pattern in asked if s == sign) for sign in SIGNS]
     bits = x.view(np.dtype(f"int{8 * x.dtype.itemsize}"))
     thresholds = [_padded(group, bits.dtype) for group in groups]
-    carrier = FLOAT32 if x.dtype.itemsize == 4 else FLOAT64
-    kernel = _evidence_kernel(carrier)
-    shape = 2 << source.exponent_bits, 1 << source.fraction_bits.bit_length()
+    kernel = _evidence_kernel(FLOAT32 if x.dtype.itemsize == 4 else FLOAT64)
+    told = sum(1 << rank for rank in ranks), len(ranks).bit_length()
+    shape = source.fraction_bits + 1, 1 << told[1], 2 << source.exponent_bits
 
-    def work(start: int, end: int) -> tuple[Array, ...]:
-        joint = np.zeros(shape[0] * shape[1], np.int64)
+    def work(start: int, end: int) -> tuple[list[Array], list[Array]]:
         counts = [np.zeros(len(group), np.int64) for group in thresholds]
+        joints = []
         for first in range(start, end, MOST):
-            cells = np.zeros(joint.size, np.uint32)
-            kernel(bits[first : min(end, first + MOST)], cells, *thresholds, *counts)
-            joint += cells
-        return joint, *counts
+            joints.append(np.zeros(math.prod(shape), np.uint32))
+            kernel(bits[first : min(end, first + MOST)], joints[-1], told, *thresholds, *counts)
+        return joints, counts
 
-    joint, *counts = (sum(parts) for parts in zip(*in_threads(x.size, work), strict=True))
+    parts = in_threads(x.size, work)
+    joint = np.zeros(math.prod(shape), np.int64)
+    for cells in (cells for joints, _ in parts for cells in joints):
+        joint += cells
+    counts = [sum(of_group) for of_group in zip(*(found for _, found in parts), strict=True)]
     reaching = {
         (sign, pattern): int(count)
         for sign, group, totals in zip(SIGNS, groups, counts, strict=True)
         for pattern, count in zip(group, totals, strict=False)
     }
-    return Evidence(source, np.asarray(joint).reshape(shape), reaching)
+    return joint.reshape(shape), reaching
+
+
+# Most thresholds are next to a power of two: the first number that rounds to it, or half an ulp
+# above the largest of a format whose last code is finite. Their fractions are ones and then zeros,
+# so that the ones a fraction begins with tell whether it reaches them.
+
+
+def _leading_ones(pattern: int, source: Format) -> tuple[int, bool]:
+    """How many ones a threshold's fraction begins with, and whether they alone are too few.
+
+    No ones where the rest is neither zeros alone nor the next pattern.
+    """
+    fraction = pattern & ((1 << source.fraction_bits) - 1)
+    for beyond in (0, 1):
+        ones = (fraction - beyond).bit_count()
+        if fraction - beyond == ((1 << ones) - 1) << (source.fraction_bits - ones):
+            return ones, bool(beyond)
+    return 0, False
+
+
+def _ranks(asked: set[tuple[int, int]], source: Format) -> list[int]:
+    """The numbers of leading ones that tell of the most thresholds, ascending."""
+    found = [_leading_ones(pattern, source)[0] for _, pattern in asked]
+    often = sorted({ones for ones in found if ones}, key=lambda ones: (-found.count(ones), ones))
+    return sorted(often[:RANKS])
+
+
+def _reaching_told(
+    cells: Array, asked: set[tuple[int, int]], ranks: list[int], source: Format
+) -> dict[tuple[int, int], int]:
+    """How many elements reach thresholds whose leading ones have a rank."""
+    by_rank = np.ascontiguousarray(cells.sum(axis=0).T)
+    fields, reaching = len(by_rank) // 2, {}
+    for sign, pattern in asked:
+        (ones, beyond), field = _leading_ones(pattern, source), pattern >> source.fraction_bits
+        rank, total = 1 + ranks.index(ones), 0
+        for row in (field, fields + field) if sign == BOTH else (sign * fields + field,):
+            above = by_rank[row + 1 : row - field + fields].sum()
+            # The pattern before the threshold: these ones, and then zeros alone.
+            equal = cells[source.fraction_bits - ones, rank, row] if beyond else 0
+            total += int(above + by_rank[row, rank:].sum() - equal)
+        reaching[sign, pattern] = total
+    return reaching
 
 
 def _padded(thresholds: Sequence[int], dtype: np.dtype[Any]) -> Array:
@@ -231,7 +301,7 @@ def _exact_cells(target: Format, source: Format) -> Array:
     place = placement(target, source.precision, source.bias)
     fields = range((source.max_code >> source.fraction_bits) + 1)
     drops = np.array([drop_of(max(field, 1), place) for field in fields])
-    zeros = np.arange(1 << source.fraction_bits.bit_length())
+    zeros = np.arange(source.fraction_bits + 1)
     cells = zeros[None, :] >= drops[:, None]
     cells[0, source.fraction_bits] = False  # zero itself
     cells[np.array(fields) > binade(target.max) + source.bias] = False
@@ -267,18 +337,20 @@ one: Any = None
 
 @cache
 def _evidence_kernel(carrier: Carrier) -> Any:
-    """``(patterns, the joint histogram, thresholds of each sign, their counts)``."""
+    """``(patterns, the joint histogram, which leading ones it tells as a set of bits and how many
+    bits their rank has, thresholds of each sign, their counts)``.
+    """
     return compiled(_evidence_loop, f"evidence_{carrier.name}", _evidence_of_leaf(carrier))
 
 
-def _evidence_loop(bits, joint, both, positive, negative, in_both, in_positive, in_negative):
+def _evidence_loop(bits, joint, told, both, positive, negative, in_both, in_positive, in_negative):
     wide_vectors()
     owned, twin = np.empty(LEAF, np.int32), np.zeros_like(joint)
     bits, cells, joints = borrowed(bits), borrowed(owned), (borrowed(joint), borrowed(twin))
     both, positive, negative = borrowed(both), borrowed(positive), borrowed(negative)
     for start in range(0, bits.size, LEAF):
         part = bits[start : start + LEAF]
-        one(part, cells, joints, both, positive, negative, in_both, in_positive, in_negative)
+        one(part, cells, joints, told, both, positive, negative, in_both, in_positive, in_negative)
     for i in range(joint.size):
         joint[i] += twin[i]
     keep(owned)
@@ -290,8 +362,9 @@ def _evidence_of_leaf(carrier: Carrier) -> Any:
     sign_bit = -(1 << carrier.source.magnitude_bits)
 
     @jitable
-    def leaf(part, cells, joints, both, positive, negative, in_both, in_positive, in_negative):
-        count_cells(part, cells, joints)
+    def leaf(part, cells, joints, told, *sides):
+        both, positive, negative, in_both, in_positive, in_negative = sides
+        count_cells(part, cells, joints, told)
         count_reaching(part, 0, magnitudes, both, in_both)
         count_reaching(part, 0, -1, positive, in_positive)
         count_reaching(part, sign_bit, -1, negative, in_negative)
@@ -301,12 +374,12 @@ def _evidence_of_leaf(carrier: Carrier) -> Any:
 
 def _cells_of_leaf(carrier: Carrier) -> Any:
     fraction_bits = carrier.source.fraction_bits
-    zeros_bits = fraction_bits.bit_length()
-    rows = (2 << carrier.source.exponent_bits) - 1
-    widen, store = carrier.widen, carrier.store
+    row_bits = carrier.source.exponent_bits + 1
+    widen, store, last = carrier.widen, carrier.store, carrier.bits - 1
+    above = carrier.bits - fraction_bits
 
     @jitable
-    def count_cells(part, cells, joints):
+    def count_cells(part, cells, joints, told):
         """The joint histogram: first all cells, which is vector code, then the counts.
 
         Those of neighbours go to two histograms: one cell is not counted up twice in a row.
@@ -315,7 +388,11 @@ def _cells_of_leaf(carrier: Carrier) -> Any:
         for i in range(part.size):
             pattern = widen(part[i])
             zeros = trailing_zeros(pattern | (1 << fraction_bits))
-            cells[i] = store((((pattern >> fraction_bits) & rows) << zeros_bits) + zeros)
+            ones = leading_ones(pattern << above)
+            rank = ones_of(widen(told[0]) << (last - ones))  # how many of those told it reaches
+            # Exponents last: neighbours of a cell that is often counted up are so too.
+            cell = ((zeros << told[1]) + rank) << row_bits
+            cells[i] = store(cell + ((pattern >> fraction_bits) & ((1 << row_bits) - 1)))
         joint, twin = joints
         for i in range(np.uint64(part.size // 2)):
             joint[np.uint32(cells[i + i])] += 1
@@ -333,6 +410,8 @@ def _reaching_of_leaf(carrier: Carrier) -> Any:
     def count_reaching(part, flip, kept, thresholds, counts):
         """Magnitudes at or beyond each threshold; of the other sign, patterns are below all."""
         wide_vectors()
+        if not thresholds.size:
+            return
         largest = widen(0)
         for i in range(part.size):
             magnitude = (widen(part[i]) ^ flip) & kept
@@ -341,30 +420,16 @@ def _reaching_of_leaf(carrier: Carrier) -> Any:
             if largest < thresholds[t]:  # they ascend
                 break
             t0, t1, t2, t3 = thresholds[t], thresholds[t + 1], thresholds[t + 2], thresholds[t + 3]
-            t4, t5, t6, t7 = (
-                thresholds[t + 4],
-                thresholds[t + 5],
-                thresholds[t + 6],
-                thresholds[t + 7],
-            )
-            n0 = n1 = n2 = n3 = n4 = n5 = n6 = n7 = widen(0)
+            n0 = n1 = n2 = n3 = widen(0)
             for i in range(part.size):
                 magnitude = (widen(part[i]) ^ flip) & kept
                 n0 = n0 + widen(magnitude >= t0)
                 n1 = n1 + widen(magnitude >= t1)
                 n2 = n2 + widen(magnitude >= t2)
                 n3 = n3 + widen(magnitude >= t3)
-                n4 = n4 + widen(magnitude >= t4)
-                n5 = n5 + widen(magnitude >= t5)
-                n6 = n6 + widen(magnitude >= t6)
-                n7 = n7 + widen(magnitude >= t7)
             counts[t] += store(n0)
             counts[t + 1] += store(n1)
             counts[t + 2] += store(n2)
             counts[t + 3] += store(n3)
-            counts[t + 4] += store(n4)
-            counts[t + 5] += store(n5)
-            counts[t + 6] += store(n6)
-            counts[t + 7] += store(n7)
 
     return count_reaching

@@ -102,16 +102,23 @@ float_add = _on_floats(lambda builder, a, b: builder.fadd(a, b))
 float_subtract = _on_floats(lambda builder, a, b: builder.fsub(a, b))
 
 
-@intrinsic
-def trailing_zeros(typingctx, value):
-    """How many low bits of a nonzero integer are 0."""
-    if value != LANE and not isinstance(value, types.Integer):
-        return None
+def _counting(emit):
+    """A count of bits of an integer, as the same type."""
 
-    def codegen(context, builder, signature, args):
-        return builder.cttz(args[0], ir.Constant(ir.IntType(1), 1))
+    @intrinsic
+    def count(typingctx, value):
+        if value != LANE and not isinstance(value, types.Integer):
+            return None
+        return value(value), lambda context, builder, sig, args: emit(builder, args[0])
 
-    return value(value), codegen
+    return count
+
+
+_NEVER_ZERO = ir.Constant(ir.IntType(1), 1)
+# How many low bits of a nonzero integer are 0; how many high bits are 1, where not all are; bits.
+trailing_zeros = _counting(lambda builder, value: builder.cttz(value, _NEVER_ZERO))
+leading_ones = _counting(lambda builder, value: builder.ctlz(builder.not_(value), _NEVER_ZERO))
+ones_of = _counting(lambda builder, value: builder.ctpop(value))
 
 
 @intrinsic
@@ -125,6 +132,17 @@ def wide_vectors(typingctx):
     def codegen(context, builder, signature, args):
         # llvmlite knows no attributes with values; its set is printed as it stands.
         set.add(builder.function.attributes, '"prefer-vector-width"="512"')
+        return context.get_dummy_value()
+
+    return types.none(), codegen
+
+
+@intrinsic
+def inlined(typingctx):
+    """Have the function that calls it put in place, whatever LLVM thinks of its size."""
+
+    def codegen(context, builder, signature, args):
+        builder.function.attributes.add("alwaysinline")
         return context.get_dummy_value()
 
     return types.none(), codegen
