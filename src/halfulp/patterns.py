@@ -11,6 +11,7 @@ from __future__ import annotations
 
 from collections.abc import Callable
 from enum import Enum
+from functools import lru_cache
 from typing import Any, NamedTuple
 
 from halfulp.carrier import (
@@ -103,6 +104,7 @@ class Way(Enum):
     APART = "apart"  # exponent and significand apart: every cast
     WHOLE = "whole"  # the pattern as it stands, where both formats have the same exponents
     SUM = "sum"  # nearest even, by a sum that the processor rounds
+    POWERS = "powers"  # the pattern as it stands, to the powers of two from one binade below it
 
 
 class Shape(NamedTuple):
@@ -121,6 +123,7 @@ def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
     return _shape_of(cast, carrier, container, plan(cast, carrier, 0, codes=codes))
 
 
+@lru_cache(maxsize=1024)
 def for_errors(cast: Cast, carrier: Carrier, seed: int) -> tuple[Shape, Plan]:
     """Shape and plan of a cast whose finite results of finite values alone are looked at.
 
@@ -155,6 +158,8 @@ def _shape_of(cast: Cast, carrier: Carrier, container: Format, made: Plan) -> Sh
 
 def _way(cast: Cast, carrier: Carrier) -> Way:
     source, target = carrier.source, cast.target
+    if target.precision == 1 and (target.emin, target.bias) == (source.emin - 1, source.bias):
+        return Way.APART if cast.is_stochastic else Way.POWERS
     if not (target.fraction_bits and target.subnormals and source.precision > target.precision):
         return Way.APART
     if (target.emin, target.bias) == (source.emin, source.bias):
@@ -256,6 +261,27 @@ def _whole(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
     return round_magnitude
 
 
+def _powers(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
+    """The same for float8_e8m0fnu from float32, whose exponent field is the code.
+
+    The subnormals are one binade of codes, 0: there a bit less is dropped, and codes are one less.
+    """
+    decide, codes, widen = DECISIONS[shape.rounding], shape.codes, carrier.widen
+    fraction_bits = carrier.source.fraction_bits
+
+    def round_magnitude(negative: Any, magnitude: Any, low: Any, high: Any, plan: Any) -> Any:
+        below = widen(magnitude < (1 << fraction_bits))
+        rounded = round_off(
+            magnitude, fraction_bits - below, 0 - below, negative, None, decide
+        ).rounded
+        code = rounded - below
+        if codes:
+            return code, rounded == 0
+        return choose(code > 0, code << fraction_bits, 1 << (fraction_bits - 1)), rounded == 0
+
+    return round_magnitude
+
+
 def _summed(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
     """The same by adding a power of two, whose ulp is the target's there; the processor rounds.
 
@@ -281,6 +307,6 @@ def _summed(carrier: Carrier, shape: Shape) -> Callable[..., Any]:
     return round_magnitude
 
 
-_WAYS = {Way.APART: _apart, Way.WHOLE: _whole, Way.SUM: _summed}
+_WAYS = {Way.APART: _apart, Way.WHOLE: _whole, Way.SUM: _summed, Way.POWERS: _powers}
 
 FLOAT32, FLOAT64 = format("float32"), format("float64")
