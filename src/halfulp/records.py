@@ -10,7 +10,7 @@ from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from fractions import Fraction
-from typing import Any, ClassVar, get_type_hints
+from typing import Any, ClassVar, get_args, get_origin, get_type_hints
 
 from halfulp.errors import missing_extra
 
@@ -118,6 +118,11 @@ def _revived(kind: Any, value: Any) -> Any:
         return kind(value)
     if isinstance(kind, type) and issubclass(kind, Record):
         return kind.from_field(value)
+    if get_origin(kind) is tuple and isinstance(value, list):
+        (inner, *_) = get_args(kind)
+        return tuple(_revived(inner, part) for part in value)
+    if kind is float and isinstance(value, str):
+        return float(value)  # what JSON has no number for
     return value
 
 

@@ -14,12 +14,14 @@ except ModuleNotFoundError:
 
 from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
 from halfulp.training.experiment import Experiment
+from halfulp.training.loss_scale import LossScale
 from halfulp.training.recipes import RECIPES, Recipe, recipe
 
 __all__ = [
     "RECIPES",
     "Comparison",
     "Experiment",
+    "LossScale",
     "Recipe",
     "RecipeResult",
     "check_run",

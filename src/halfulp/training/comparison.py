@@ -172,13 +172,13 @@ class _Run:
     def __init__(self, experiment: Experiment, by: Recipe) -> None:
         self.experiment, self.by = experiment, by
         self.model, self.optimizer = experiment.model, experiment.optimizer
-        self.dtype: torch.dtype = getattr(torch, by.compute)
+        self.dtype: torch.dtype = getattr(torch, by.inputs)
         self.losses: list[float] = []
         self.skipped = 0
         if by.master is None:
             self.model.to(self.dtype)  # in place: the optimizer keeps its parameters
         device = next(self.model.parameters()).device.type
-        self.scaler = torch.amp.GradScaler(device) if by.dynamic_loss_scale else None
+        self.scaler = torch.amp.GradScaler(device) if by.loss_scale.is_dynamic else None
         self.meter = UpdateMeter(self.optimizer)
         self.model.train()
 
