@@ -418,6 +418,7 @@ def format(
     nan: str | NanStyle | None = None,
     subnormals: bool | None = None,
     signed_zero: bool | None = None,
+    bias: int | None = None,
 ) -> Format:
     """The format of a name: of the catalogue, of the P3109 family, or a custom one.
 
@@ -430,18 +431,20 @@ def format(
 
     >>> format("e4m3b7", subnormals=False).name
     'e4m3b7_nosub'
-    >>> format("p3109_k8p4se").max
-    Fraction(224, 1)
+    >>> format("p3109_k8p4se").max, format("float8_e4m3fn", bias=8).max
+    (Fraction(224, 1), Fraction(224, 1))
     """
     found = spec if isinstance(spec, Format) else _lookup(str(spec))
     style = None if nan is None else _nan_style(nan)
     asked = {
         "infinities": infinities, "nan": style, "subnormals": subnormals,
-        "signed_zero": signed_zero,
+        "signed_zero": signed_zero, "bias": bias,
     }  # fmt: skip
     for name, value in asked.items():
-        if name != "nan" and not isinstance(value, bool | None):
+        if name not in ("nan", "bias") and not isinstance(value, bool | None):
             raise HalfulpError(f"{name} is {value!r}: give True or False")
+    if isinstance(bias, bool) or not isinstance(bias, int | None):
+        raise HalfulpError(f"bias is {bias!r}: give a whole number")
     changes = {k: v for k, v in asked.items() if v is not None and v != getattr(found, k)}
     if style is NanStyle.NEGATIVE_ZERO:
         changes.setdefault("signed_zero", False)

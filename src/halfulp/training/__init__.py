@@ -15,6 +15,7 @@ except ModuleNotFoundError:
 from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
 from halfulp.training.experiment import Experiment
 from halfulp.training.loss_scale import LossScale
+from halfulp.training.prepared import Prepared, prepare
 from halfulp.training.recipes import RECIPES, Recipe, recipe
 
 __all__ = [
@@ -22,9 +23,11 @@ __all__ = [
     "Comparison",
     "Experiment",
     "LossScale",
+    "Prepared",
     "Recipe",
     "RecipeResult",
     "check_run",
     "compare",
+    "prepare",
     "recipe",
 ]

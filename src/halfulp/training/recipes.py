@@ -5,7 +5,8 @@ A recipe is a frozen record; derive your own with :func:`dataclasses.replace`, o
 
 Sources: Micikevicius et al., "Mixed Precision Training" (arXiv 1710.03740) §3; NVIDIA Apex (levels
 O0 to O3); Zamirai et al., "Revisiting BFloat16 Training" (2010.06192) §4; Micikevicius et al., "FP8
-Formats for Deep Learning" (2209.05433) §3; Rouhani et al., "Microscaling Data Formats" (2310.10537).
+Formats for Deep Learning" (2209.05433) §3; Rouhani et al., "Microscaling Data Formats for Deep
+Learning" (2310.10537).
 """
 
 from __future__ import annotations
@@ -18,6 +19,7 @@ from typing import Any
 from halfulp.block_formats import BlockFormat, block_format, is_block_format
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError, listed, unknown
+from halfulp.orders import checked_block
 from halfulp.records import Record
 from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
 
@@ -51,7 +53,8 @@ class Recipe(Record):
     gradients: str = FLOAT32  # what operators write backward, and what parameters accumulate
     gradient_inputs: str | None = None  # what products read of gradients; None: as they are
     accumulation: str = FLOAT32  # of matrix products
-    accumulation_order: str = "torch"  # in torch's own order, or one of halfulp.sum's
+    accumulation_order: str = "torch"  # of their sums: torch's own, or one of halfulp.sum's
+    accumulation_block: int | None = None  # terms summed exactly at a time, in blocked order
     optimizer: str = FLOAT32  # what the optimizer computes in
     optimizer_state: str = FLOAT32
     update: str = "nearest"
@@ -66,7 +69,7 @@ class Recipe(Record):
         _check(self)
 
     def replace(self, name: str | None = None, **changes: Any) -> Recipe:
-        """This recipe with some fields changed, and a name that says which."""
+        """The recipe with some fields changed, and a name that says which."""
         known = [f.name for f in dataclasses.fields(self)]
         if wrong := sorted(set(changes) - set(known)):
             raise unknown("field of a recipe", wrong[0], known)
@@ -79,9 +82,21 @@ class Recipe(Record):
         return {role: found for role in ROLES if (found := getattr(self, role)) is not None}
 
     @property
+    def order(self) -> str:
+        """The order of the sums of matrix products where torch does not choose it."""
+        chosen = self.accumulation_order
+        return "sequential" if chosen == "torch" else chosen
+
+    @property
+    def accumulates_as_torch(self) -> bool:
+        """Whether matrix products are left to torch, which accumulates in float32."""
+        return self.accumulation == FLOAT32 and self.accumulation_order == "torch"
+
+    @property
     def is_float32(self) -> bool:
         """Whether nothing is in any other format than float32."""
-        return set(self.formats.values()) == {FLOAT32} and self.autocast is None
+        plain = set(self.formats.values()) == {FLOAT32} and self.autocast is None
+        return plain and self.accumulates_as_torch
 
 
 ROLES = (
@@ -115,8 +130,13 @@ def _check(r: Recipe) -> None:
                 f"recipe {r.name}: {role} is {name}, which float32 does not hold: training is "
                 "emulated in float32"
             )
+    if r.accumulates_as_torch:
+        checked_block("sequential", r.accumulation_block)
+    else:
+        checked_block(r.order, r.accumulation_block)
+    dtypes = (None, "float16", "bfloat16")
     for field, allowed in (
-        ("update", UPDATES), ("tensor_scaling", SCALINGS), ("autocast", (None, "float16", "bfloat16")),
+        ("update", UPDATES), ("tensor_scaling", SCALINGS), ("autocast", dtypes),
     ):  # fmt: skip
         if getattr(r, field) not in allowed:
             raise unknown(field, str(getattr(r, field)), [str(a) for a in allowed])

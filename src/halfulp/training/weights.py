@@ -1,0 +1,112 @@
+"""The weights of a prepared model: which take the recipe's format, and how each is kept."""
+
+from __future__ import annotations
+
+from fnmatch import fnmatchcase
+
+import torch
+from torch import Tensor
+from torch.nn import Module, Parameter
+
+from halfulp.training.recipes import FLOAT32, Recipe
+from halfulp.training.storage import MASTER, rounded, storage_of
+
+
+def kept_modules(model: Module, by: Recipe) -> list[tuple[str, Module]]:
+    """The modules that a recipe keeps in float32, by the name of their class or their own."""
+    found: list[tuple[str, Module]] = []
+    for name, module in model.named_modules():
+        inside = any(name.startswith(f"{outer}.") for outer, _ in found)
+        if not inside and _matches(by, type(module).__name__, name):
+            found.append((name, module))
+    return found
+
+
+def kept_names(model: Module, by: Recipe) -> set[str]:
+    """The names of the parameters and buffers that stay float32."""
+    modules = kept_modules(model, by)
+    names = [name for name, _ in (*model.named_parameters(), *model.named_buffers())]
+    inside = tuple(f"{outer}." if outer else "" for outer, _ in modules)
+    return {name for name in names if _matches(by, name) or (inside and name.startswith(inside))}
+
+
+def _matches(by: Recipe, *names: str) -> bool:
+    return any(fnmatchcase(name, p) for name in names if name for p in by.keep_float32)
+
+
+def local(x: Tensor) -> Tensor:
+    """The part of a tensor that lies on this rank: of a DTensor its shard, else itself."""
+    made: Tensor = x.to_local() if hasattr(x, "to_local") else x
+    return made
+
+
+@torch.no_grad()
+def put_in_format(parameter: Tensor, target: str, dtype: torch.dtype) -> None:
+    """A parameter or buffer rounded to a format, in place, and held in a dtype."""
+    values = rounded(local(parameter).float(), target)
+    parameter.data = parameter.data.to(dtype)
+    local(parameter).copy_(values)
+
+
+class Weight:
+    """A parameter of the model in the recipe's format, and the float32 value of it.
+
+    The optimizer has the value. Between steps it is there only where it is a master; else it is
+    put together from the weight and from what is kept beside it.
+    """
+
+    def __init__(self, name: str, parameter: Parameter, by: Recipe, dtype: torch.dtype) -> None:
+        self.name, self.parameter, self.target, self.dtype = name, parameter, by.weights, dtype
+        self.storage = storage_of(by)
+        self.rest: Tensor | None = None
+        self.value = Parameter(parameter.detach().clone())
+        parameter.data = parameter.data.to(dtype)
+        self.apart(None)
+
+    @torch.no_grad()
+    def together(self) -> None:
+        """The value for the optimizer's step, with the gradient that the parameter has."""
+        if self.storage is not MASTER and self.value.data.numel() == 0:
+            self.value.data = self.storage.join(self.parameter.detach().float(), self.rest)
+        if self.parameter.grad is not None:
+            self.value.grad = self.parameter.grad.float()
+            self.parameter.grad = None
+
+    @torch.no_grad()
+    def apart(self, seed: int | None) -> None:
+        """The value after a step as it is kept; ``seed`` is for what is rounded by chance."""
+        kept = self.storage.split(local(self.value).detach(), self.target, seed)
+        local(self.parameter).copy_(kept.weight)
+        if self.storage is not MASTER:
+            rest = kept.rest
+            floating = rest is not None and rest.is_floating_point()
+            self.rest = rest.to(self.dtype) if rest is not None and floating else rest
+            self.drop()
+
+    @property
+    def is_whole(self) -> bool:
+        """Whether the value is there between steps: it is a master."""
+        return self.storage is MASTER
+
+    @torch.no_grad()
+    def load(self, value: Tensor | None, rest: Tensor | None) -> None:
+        """A saved value, or what was kept beside the weight."""
+        if value is not None:
+            self.value.copy_(value)
+        self.rest = None if rest is None else rest.clone()
+
+    @torch.no_grad()
+    def drop(self) -> None:
+        """Forget the value where it can be put together again."""
+        if self.storage is not MASTER and not hasattr(self.value, "to_local"):
+            self.value.data = self.value.data.new_empty(0)
+            self.value.grad = None
+
+
+@torch.no_grad()
+def put_buffers_in_format(model: Module, by: Recipe, dtype: torch.dtype) -> None:
+    """Buffers of floats, as model.half() casts them too, but those that are kept."""
+    kept = kept_names(model, by)
+    for name, buffer in model.named_buffers():
+        if name not in kept and buffer.is_floating_point() and by.weights != FLOAT32:
+            put_in_format(buffer, by.weights, dtype)
