@@ -12,6 +12,7 @@ from halfulp.cli.app import run
 from halfulp.explanations.formats import CatalogueTable
 from halfulp.report.document import Section, document
 from halfulp.report.figures import walk_figure
+from halfulp.report.story import TRAINED
 from halfulp.training.examples.digits import build
 
 # What would fetch something: a source or a style sheet that is not inside.
@@ -34,7 +35,7 @@ def test_the_demo_tells_the_story_and_leaves_one_file(
         "0.000420093536376953125", "1.1670093536376953125", "1.166999", "0.00048828125",
     ):  # fmt: skip
         assert number in told
-    for recipe in hu.training.RECIPES:
+    for recipe in TRAINED:
         assert recipe in told
     text = page.read_text()
     assert text.count("Plotly.newPlot") >= 3

@@ -10,7 +10,8 @@ from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
 from fractions import Fraction
-from typing import Any, ClassVar, get_args, get_origin, get_type_hints
+from types import NoneType, UnionType
+from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from halfulp.errors import missing_extra
 
@@ -114,6 +115,8 @@ def plain(value: Any) -> Any:
 
 
 def _revived(kind: Any, value: Any) -> Any:
+    if get_origin(kind) in (Union, UnionType) and value is not None:
+        (kind, *_) = (part for part in get_args(kind) if part is not NoneType)
     if isinstance(kind, type) and issubclass(kind, Enum):
         return kind(value)
     if isinstance(kind, type) and issubclass(kind, Record):

@@ -44,7 +44,9 @@ def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
             _tell(len(told), part)
     build = find_build("digits")
     with progress_bar(steps) as show:
-        comparison = training.compare(build, seed=seed, steps=steps, target="digits", progress=show)
+        comparison = training.compare(
+            build, story.TRAINED, seed=seed, steps=steps, target="digits", progress=show
+        )
     told.append(story.training(comparison))
     numbered = [replace(part, title=f"{n}. {part.title}") for n, part in enumerate(told, start=1)]
     write_text(html, document(TITLE, [story.INTRODUCTION, *numbered]))

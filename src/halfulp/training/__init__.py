@@ -12,6 +12,7 @@ try:
 except ModuleNotFoundError:
     raise missing_extra("torch", "torch", "halfulp.training") from None
 
+from halfulp.training.attribution import Attribution, attribute, sites_of
 from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
 from halfulp.training.experiment import Experiment
 from halfulp.training.loss_scale import LossScale
@@ -20,14 +21,17 @@ from halfulp.training.recipes import RECIPES, Recipe, recipe
 
 __all__ = [
     "RECIPES",
+    "Attribution",
     "Comparison",
     "Experiment",
     "LossScale",
     "Prepared",
     "Recipe",
     "RecipeResult",
+    "attribute",
     "check_run",
     "compare",
     "prepare",
     "recipe",
+    "sites_of",
 ]

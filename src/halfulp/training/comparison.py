@@ -1,239 +1,242 @@
-"""The same training under several recipes: same seed, same batches; who loses what."""
+"""The same training under several recipes: same seeds, same batches; who loses what."""
 
 from __future__ import annotations
 
-import math
-import random
-import time
-from collections.abc import Callable, Iterator, Sequence
-from contextlib import contextmanager
+import hashlib
+import json
+import multiprocessing
+import pickle
+from collections.abc import Callable, Sequence
+from concurrent.futures import ProcessPoolExecutor, as_completed
 from dataclasses import dataclass
 from functools import partial
-from typing import Any
+from pathlib import Path
+from statistics import fmean
+from typing import Any, NamedTuple
 
-import numpy as np
 import torch
 
+from halfulp import __version__
 from halfulp.errors import HalfulpError
+from halfulp.files import write_text
 from halfulp.records import Record, data_frame
-from halfulp.training.experiment import Build, Experiment, built, describe
-from halfulp.training.meter import UpdateMeter
+from halfulp.training.experiment import Build, find_build, with_options
 from halfulp.training.recipes import RECIPES, Recipe, recipe
+from halfulp.training.running import LAST, RecipeResult, Start, started, train
 
-# Steps whose mean is the final loss: single batches are noisy.
-LAST = 50
+__all__ = ["LAST", "Comparison", "RecipeResult", "check_run", "compare"]
 
 Progress = Callable[[str, int], None]  # the recipe, and how many steps it has taken
 
 
 @dataclass(frozen=True)
-class RecipeResult(Record):
-    """What one recipe made of the training."""
-
-    name: str
-    loss: float  # mean of the last 50 steps
-    metric: float | None
-    updates: int  # nonzero ones, over all weights and steps
-    lost: int  # of them, those that left their weight as it was
-    skipped: int  # steps that the loss scaler skipped
-    loss_scale: float | None  # at the end
-    seconds: float
-    losses: tuple[float, ...]
-
-    @property
-    def lost_share(self) -> float:
-        """Lost ones among the nonzero updates."""
-        return self.lost / self.updates if self.updates else 0.0
-
-
-@dataclass(frozen=True)
 class Comparison(Record):
-    """One training under several recipes."""
+    """One training under several recipes, from one seed or from several."""
 
     renderer = "halfulp.training.comparison_text:comparison_page"
 
     target: str
-    seed: int
+    seeds: tuple[int, ...]
     steps: int
     metric: str
-    recipes: tuple[RecipeResult, ...]
+    recipes: tuple[RecipeResult, ...]  # of each recipe, one a seed
+
+    def of(self, name: str) -> tuple[RecipeResult, ...]:
+        """The results of one recipe, a seed each."""
+        return tuple(r for r in self.recipes if r.name == name)
+
+    @property
+    def names(self) -> tuple[str, ...]:
+        """The recipes, in order."""
+        return tuple(dict.fromkeys(r.name for r in self.recipes))
+
+    def loss_of(self, name: str) -> float:
+        """The mean loss of a recipe over the seeds."""
+        return fmean(r.loss for r in self.of(name))
 
     def to_pandas(self) -> Any:
-        """One row a recipe, without the loss curves."""
+        """One row a recipe and seed, without the loss curves."""
         return data_frame(self.recipes, leave_out=["losses"])
 
 
+class Job(NamedTuple):
+    """One recipe from one seed."""
+
+    recipe: Recipe
+    seed: int
+
+
+class Run(NamedTuple):
+    """What all jobs of a comparison share; it travels to other processes."""
+
+    source: Build | str  # a build, or the target that it is found by
+    options: tuple[tuple[str, Any], ...]
+    name: str
+    steps: int | None
+    emulate: bool | None
+    folder: Path | None
+
+    @property
+    def build(self) -> Build:
+        """The build function."""
+        found = find_build(self.source) if isinstance(self.source, str) else self.source
+        return with_options(found, self.name, **dict(self.options))
+
+
+class Done(NamedTuple):
+    """What a job came to, and what its training began with."""
+
+    result: RecipeResult
+    metric: str
+    fingerprint: str
+
+
 def compare(
-    build: Build,
+    build: Build | str,
     recipes: Sequence[str | Recipe] = tuple(RECIPES),
     *,
     seed: int = 0,
+    seeds: Sequence[int] | None = None,
     steps: int | None = None,
     target: str | None = None,
+    options: dict[str, Any] | None = None,
+    emulate: bool | None = None,
+    processes: int = 1,
+    folder: str | Path | None = None,
     progress: Progress | None = None,
 ) -> Comparison:
     """Train what ``build(seed)`` returns under each recipe, and count what each loses.
 
-    ``steps`` stops early. The caller's random state (torch, NumPy, random) is left as it was.
-    Raises HalfulpError for unknown recipes, a build that fails, and a training that raises.
+    ``build`` is a function, or what ``halfulp compare`` takes: an example's name, or
+    ``"file.py:build"``, with keyword ``options``. ``seeds`` repeats all of it from several seeds.
+    ``steps`` stops early. ``emulate`` is as in :func:`halfulp.training.prepare`. With ``processes``
+    trainings run side by side. With a ``folder`` each finished training is kept there, and taken
+    from there when the same comparison is run again. The caller's random state (torch, NumPy,
+    random) is left as it was.
+
+    Raises HalfulpError for unknown recipes, a build that fails or gives another start for the same
+    seed, and a training that raises.
     """
     chosen = [recipe(name) for name in recipes]
     if not chosen:
         raise HalfulpError(f"no recipe to compare: choose from {', '.join(RECIPES)}")
-    check_run(seed, steps)
-    name = target or str(getattr(build, "__name__", "build"))
-    results, metric = [], "metric"
-    for each in chosen:
-        with _seeded(seed):
-            experiment = built(build, seed, name)
-            metric = experiment.metric
-            report = partial(progress, each.name) if progress else None
-            results.append(_train(experiment, each, steps, report))
-    taken = max(len(r.losses) for r in results)
-    if not taken:
-        raise HalfulpError(f"{name}: build({seed}) returned no batches")
-    return Comparison(name, seed, taken, metric, tuple(results))
+    several = tuple(seeds) if seeds is not None else (seed,)
+    for each in several or (None,):
+        check_run(each, steps, processes)
+    name = target or (build if isinstance(build, str) else str(getattr(build, "__name__", "build")))
+    place = None if folder is None else _checked_folder(folder)
+    given = tuple((options or {}).items())
+    run = Run(build, given, name, steps, emulate, place)
+    jobs = [Job(by, each) for by in chosen for each in several]
+    done = _in_processes(run, jobs, processes, progress) if processes > 1 else None
+    done = done or [_done(run, job, progress) for job in jobs]
+    _check_same_starts(done, name)
+    taken = max(len(d.result.losses) for d in done)
+    return Comparison(name, several, taken, done[0].metric, tuple(d.result for d in done))
 
 
-def check_run(seed: int, steps: int | None) -> None:
-    """A seed that all generators take, and at least one step."""
+def check_run(seed: Any, steps: int | None, processes: int = 1) -> None:
+    """A seed that all generators take, and at least one step and process.
+
+    Raises HalfulpError for anything else.
+    """
     if isinstance(seed, bool) or not isinstance(seed, int) or not 0 <= seed < 2**32:
         raise HalfulpError(f"seed is {seed!r}: allowed are 0 to 4294967295")
     if steps is not None and steps < 1:
         raise HalfulpError(f"steps is {steps}: give 1 or more")
+    if processes < 1:
+        raise HalfulpError(f"processes is {processes}: give 1 or more")
 
 
-@contextmanager
-def _seeded(seed: int) -> Iterator[None]:
-    """All generators seeded, and given back as they were."""
-    python, numpy = random.getstate(), np.random.get_state()
-    with torch.random.fork_rng(devices=range(torch.cuda.device_count())):
-        torch.manual_seed(seed)
-        random.seed(seed)
-        np.random.seed(seed)
-        try:
-            yield
-        finally:
-            random.setstate(python)
-            np.random.set_state(numpy)
+def _done(run: Run, job: Job, progress: Progress | None = None) -> Done:
+    """One job, trained now or taken from where it was kept."""
+    with started(run.build, job.seed, run.name) as start:
+        if start.is_empty:
+            raise HalfulpError(f"{run.name}: build({job.seed}) returned no batches")
+        metric, key = start.experiment.metric, _key(run, job, start)
+        result = _kept(run, job, key)
+        if result is None:
+            shown = partial(progress, job.recipe.name) if progress else None
+            result = train(start, job.recipe, run.steps, run.emulate, shown)
+            _keep(run, job, key, result)
+        return Done(result, metric, start.fingerprint)
 
 
-def _train(
-    experiment: Experiment,
-    by: Recipe,
-    steps: int | None,
-    progress: Callable[[int], None] | None,
-) -> RecipeResult:
-    run = _Run(experiment, by)
-    start = time.perf_counter()
-    batches, n = iter(experiment.batches), 0
-    while n != steps:
-        try:
-            batch = next(batches, None)
-            if batch is None:
-                break
-            inputs, targets = batch
-            run.step(inputs, targets)
-        except HalfulpError:
-            raise
-        except (Exception, SystemExit) as error:
-            raise HalfulpError(f"{by.name} failed at step {n + 1}: {describe(error)}") from error
-        n += 1
-        if progress:
-            progress(n)
-    seconds = time.perf_counter() - start
-    last = run.losses[-LAST:]
-    return RecipeResult(
-        name=by.name,
-        loss=math.fsum(last) / len(last) if all(map(math.isfinite, last)) and last else math.nan,
-        metric=None if experiment.evaluate is None else _evaluate(experiment, run),
-        updates=run.meter.updates,
-        lost=run.meter.lost,
-        skipped=run.skipped,
-        loss_scale=run.scaler.get_scale() if run.scaler else None,
-        seconds=seconds,
-        losses=tuple(run.losses),
-    )
-
-
-def _evaluate(experiment: Experiment, run: _Run) -> float:
-    assert experiment.evaluate is not None, "the caller asked"
-    experiment.model.eval()
+def _in_processes(
+    run: Run, jobs: list[Job], processes: int, progress: Progress | None
+) -> list[Done]:
     try:
-        with torch.no_grad():
-            return float(experiment.evaluate(run.predict))
-    except (Exception, SystemExit) as error:
-        raise HalfulpError(f"evaluate failed: {describe(error)}") from error
+        pickle.dumps(run)
+    except Exception as error:  # pickle raises whatever it meets
+        raise HalfulpError(
+            f"{run.name}: its build cannot be sent to other processes ({error}): give it as "
+            "file.py:build, or take processes=1"
+        ) from error
+    context, threads = (
+        multiprocessing.get_context("spawn"),
+        max(1, torch.get_num_threads() // processes),
+    )
+    with ProcessPoolExecutor(processes, context, torch.set_num_threads, (threads,)) as pool:
+        futures = {pool.submit(_done, run, job): i for i, job in enumerate(jobs)}
+        found: dict[int, Done] = {}
+        for future in as_completed(futures):
+            done = found[futures[future]] = future.result()
+            if progress:
+                progress(done.result.name, len(done.result.losses))
+    return [found[i] for i in range(len(jobs))]
 
 
-class _Run:
-    """One training under one recipe, in torch's own dtypes."""
+def _check_same_starts(done: list[Done], name: str) -> None:
+    """Every recipe began with the same weights and batch, or nothing is compared."""
+    starts: dict[int, str] = {}
+    for d in done:
+        if starts.setdefault(d.result.seed, d.fingerprint) != d.fingerprint:
+            raise HalfulpError(
+                f"{name}: build({d.result.seed}) gave other weights or another first batch when "
+                "called again: draw all that is random from generators seeded with the seed"
+            )
 
-    def __init__(self, experiment: Experiment, by: Recipe) -> None:
-        self.experiment, self.by = experiment, by
-        self.model, self.optimizer = experiment.model, experiment.optimizer
-        self.dtype: torch.dtype = getattr(torch, by.inputs)
-        self.losses: list[float] = []
-        self.skipped = 0
-        if by.master is None:
-            self.model.to(self.dtype)  # in place: the optimizer keeps its parameters
-        device = next(self.model.parameters()).device.type
-        self.scaler = torch.amp.GradScaler(device) if by.loss_scale.is_dynamic else None
-        self.meter = UpdateMeter(self.optimizer)
-        self.model.train()
 
-    def predict(self, inputs: Any) -> torch.Tensor:
-        """The model's outputs in float32, computed as the recipe computes."""
-        arguments, named = self._arguments(inputs)
-        if self.by.master is None:
-            outputs = self.model(*arguments, **named)
-        else:
-            # The model sees copies of the float32 masters; their gradients flow back to those.
-            outputs = torch.func.functional_call(self.model, self._copies(), arguments, named)
-        return outputs.float()  # type: ignore[no-any-return]  # a module's output is Any
+# What is kept of finished trainings.
 
-    def _copies(self) -> dict[str, torch.Tensor]:
-        """Compute copies of all weights but batch norms' (they stay float32, as in O2)."""
-        kept = {
-            f"{prefix}.{name}" if prefix else name
-            for prefix, module in self.model.named_modules()
-            if isinstance(module, torch.nn.modules.batchnorm._BatchNorm)
-            for name, _ in module.named_parameters(recurse=False)
-        }
-        return {
-            name: p.to(self.dtype)
-            for name, p in self.model.named_parameters()
-            if p.is_floating_point() and name not in kept
-        }
 
-    def _arguments(self, inputs: Any) -> tuple[tuple[Any, ...], dict[str, Any]]:
-        if isinstance(inputs, dict):
-            return (), {name: self._cast(value) for name, value in inputs.items()}
-        several = isinstance(inputs, (tuple, list))
-        return tuple(map(self._cast, inputs if several else (inputs,))), {}
+def _checked_folder(folder: str | Path) -> Path:
+    place = Path(folder)
+    try:
+        place.mkdir(parents=True, exist_ok=True)
+    except OSError as error:
+        raise HalfulpError(f"cannot keep trainings in {place}: {error.strerror}") from error
+    return place
 
-    def _cast(self, value: Any) -> Any:
-        floating = isinstance(value, torch.Tensor) and value.is_floating_point()
-        return value.to(self.dtype) if floating else value
 
-    def step(self, inputs: Any, targets: Any) -> None:
-        """Forward, loss in float32, backward, and a metered update."""
-        self.optimizer.zero_grad(set_to_none=True)
-        loss = self.experiment.loss(self.predict(inputs), targets)
-        self.losses.append(float(loss.detach()))
-        if self.scaler is None:
-            loss.backward()  # type: ignore[no-untyped-call]  # torch's own
-            self.meter.step()
-            return
-        self.scaler.scale(loss).backward()  # type: ignore[no-untyped-call]  # torch's own
-        self.scaler.unscale_(self.optimizer)
-        if self._gradients_are_finite():
-            self.meter.step(partial(self.scaler.step, self.optimizer))
-        else:
-            self.skipped += 1
-            self.scaler.step(self.optimizer)
-        self.scaler.update()
+def _key(run: Run, job: Job, start: Start) -> str:
+    """All that a result depends on: kept ones of anything else are not taken."""
+    told = (
+        job.recipe.to_json(), job.seed, run.steps, run.emulate, sorted(map(str, run.options)),
+        start.fingerprint, torch.__version__, __version__,
+    )  # fmt: skip
+    return hashlib.sha256(repr(told).encode()).hexdigest()
 
-    def _gradients_are_finite(self) -> bool:
-        gradients = (p.grad for group in self.optimizer.param_groups for p in group["params"])
-        return all(bool(torch.isfinite(g).all()) for g in gradients if g is not None)
+
+def _place(run: Run, job: Job) -> Path | None:
+    stem = "".join(c if c.isalnum() or c in "-_." else "_" for c in job.recipe.name)
+    return None if run.folder is None else run.folder / f"{stem}-{job.seed}.json"
+
+
+def _kept(run: Run, job: Job, key: str) -> RecipeResult | None:
+    place = _place(run, job)
+    if place is None or not place.is_file():
+        return None
+    try:
+        found = json.loads(place.read_text(encoding="utf-8"))
+        if found["key"] != key:
+            return None
+        result: RecipeResult = RecipeResult.from_dict(found["result"])
+        return result
+    except (OSError, ValueError, KeyError, TypeError):
+        return None  # a file that is broken is made anew
+
+
+def _keep(run: Run, job: Job, key: str, result: RecipeResult) -> None:
+    if place := _place(run, job):
+        write_text(str(place), json.dumps({"key": key, "result": result.to_dict()}))

@@ -3,41 +3,109 @@
 from __future__ import annotations
 
 import math
+from collections.abc import Sequence
+from statistics import fmean
 
 from halfulp.explanations.page import Page
-from halfulp.training.comparison import LAST, Comparison, RecipeResult
+from halfulp.training.attribution import Attribution
+from halfulp.training.comparison import Comparison
+from halfulp.training.running import LAST, RecipeResult
 
 
 def comparison_page(c: Comparison) -> Page:
-    """One line a recipe: what it reached, and what it lost on the way."""
+    """What each recipe reached, what it lost on the way, and what it cost."""
     out = Page()
-    out.line((c.target, "title"), (f"  {c.steps} steps, seed {c.seed}", "dim"))
-    table = [["recipe", "loss", c.metric, "updates lost", "share", "skipped", "s"]]
-    table += [_row(r) for r in c.recipes]
+    _title(out, c)
+    table = [["recipe", "loss", *(["least", "most"] if len(c.seeds) > 1 else []), c.metric]]
+    table[0] += ["updates lost", "share"]
+    table += [_reached(c, name) for name in c.names]
     if all(r.metric is None for r in c.recipes):  # nothing was evaluated
-        table = [row[:2] + row[3:] for row in table]
+        at = table[0].index(c.metric)
+        table = [row[:at] + row[at + 1 :] for row in table]
     out.table(table[0], table[1:], right="123456")
     out.blank()
-    out.line(
-        f"  loss: mean of the last {min(LAST, c.steps)} steps. lost: nonzero updates that left"
-    )
-    out.line("  their weight as it was, of all nonzero ones. skipped: steps that the loss")
-    out.line("  scaler left out. s: seconds.")
+    costs = [["recipe", "moved", "cosine", "overflows", "skipped", "scale", "B/param", "s"]]
+    costs += [_cost(c.of(name)) for name in c.names]
+    out.table(costs[0], costs[1:], right="1234567")
+    out.blank()
+    _legend(out, c)
     return out
 
 
-def _row(r: RecipeResult) -> list[str]:
+def _title(out: Page, c: Comparison) -> None:
+    seeds = f"seed {c.seeds[0]}" if len(c.seeds) == 1 else f"seeds {', '.join(map(str, c.seeds))}"
+    out.line((c.target, "title"), (f"  {c.steps} steps, {seeds}", "dim"))
+
+
+def _legend(out: Page, c: Comparison) -> None:
+    many = " over the seeds" if len(c.seeds) > 1 else ""
+    for line in (
+        f"loss: mean of the last {min(LAST, c.steps)} steps{many}. updates lost: nonzero ones",
+        "that left their weight as it was, of all nonzero ones. moved: the norm of what",
+        "weights did over that of what the optimizer meant; cosine: between the two.",
+        "overflows: steps with a gradient that is not finite. skipped: by the loss scaler.",
+        "B/param: bytes kept. s: seconds.",
+    ):
+        out.line("  ", (line, "dim"))
+
+
+def _reached(c: Comparison, name: str) -> list[str]:
+    rows = c.of(name)
+    losses = [r.loss for r in rows]
+    spread = [number(min(losses)), number(max(losses))] if len(rows) > 1 else []
+    metrics = [r.metric for r in rows if r.metric is not None]
+    updates, lost = sum(r.updates for r in rows), sum(r.lost for r in rows)
     return [
-        r.name,
-        f"{r.loss:.4f}" if math.isfinite(r.loss) else str(r.loss),
-        "" if r.metric is None else f"{r.metric:.4f}",
-        f"{r.lost} of {r.updates}",
-        share_text(r),
-        str(r.skipped),
-        f"{r.seconds:.1f}",
+        name,
+        number(fmean(losses)),
+        *spread,
+        number(fmean(metrics)) if metrics else "",
+        f"{lost} of {updates}",
+        f"{100 * lost / updates:.2f} %" if updates else "–",
     ]
+
+
+def _cost(rows: Sequence[RecipeResult]) -> list[str]:
+    scales = {r.loss_scale for r in rows}
+    scale = scales.pop() if len(scales) == 1 else None
+    return [
+        rows[0].name,
+        f"{fmean(r.norm_ratio for r in rows):.3f}",
+        f"{fmean(r.cosine for r in rows):.3f}",
+        str(sum(r.overflows for r in rows)),
+        str(sum(r.skipped for r in rows)),
+        f"{scale:g}" if scale else "–" if scale is None and len(rows) == 1 else "",
+        f"{rows[0].bytes_per_parameter:.4g}",
+        f"{sum(r.seconds for r in rows):.1f}",
+    ]
+
+
+def number(x: float) -> str:
+    """A loss or a metric to four places."""
+    return f"{x:.4f}" if math.isfinite(x) else str(x)
 
 
 def share_text(r: RecipeResult) -> str:
     """The share of updates lost, in percent."""
     return f"{100 * r.lost_share:.2f} %" if r.updates else "–"
+
+
+def attribution_page(a: Attribution) -> Page:
+    """What each site costs alone."""
+    out = Page()
+    _title(out, a.comparison)
+    out.line("  ", (f"{a.recipe}, one site at a time; all else float32", "dim"))
+    table = [["site", "format", "loss", "costs", "updates lost", "share"]]
+    for site in a.sites:
+        reached = _reached(a.comparison, site.recipe)
+        costs = f"{site.cost:+.4f}" if math.isfinite(site.cost) else str(site.cost)
+        table.append([site.name, site.format, reached[1], costs, *reached[-2:]])
+    out.table(table[0], table[1:], right="2345")
+    out.blank()
+    out.line("  ", (f"costs: loss above float32's, {number(a.reference)}.", "dim"))
+    if len(a.comparison.seeds) > 1:
+        text = (
+            f"float32's own losses differ by {a.spread:.4f} between seeds: no less is told apart."
+        )
+        out.line("  ", (text, "dim"))
+    return out

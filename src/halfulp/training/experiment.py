@@ -21,7 +21,12 @@ from halfulp.errors import HalfulpError, listed, unknown
 
 Build = Callable[[int], Any]
 # Built-in targets of ``halfulp compare``; each is a module with a ``build``.
-BUILTIN = {"digits": "halfulp.training.examples.digits"}
+BUILTIN = {
+    "digits": "halfulp.training.examples.digits",
+    "convnet": "halfulp.training.examples.convnet",
+    "gpt": "halfulp.training.examples.gpt",
+    "underflow": "halfulp.training.examples.underflow",
+}
 
 
 @dataclass

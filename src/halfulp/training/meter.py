@@ -2,76 +2,143 @@
 
 What it meant is computed by a shadow of the optimizer in float64: the same algorithm and settings
 on the same weights and the same gradients, with state of its own. An update is lost where that is
-not zero, and the finite weight is the same bits before and after. A zero update is never lost.
+not zero, and all that is kept of the weight (beside a Kahan weight, its compensation; where there
+is a master, that) is the same bits before and after. A zero update is never lost.
 """
 
 from __future__ import annotations
 
 import copy
-from collections.abc import Callable
+from dataclasses import dataclass
+from math import sqrt
 
 import torch
+from torch import Tensor
 
 from halfulp.errors import HalfulpError
+from halfulp.training.prepared import Prepared
+from halfulp.training.weights import Weight, local
+
+
+@dataclass
+class Updates:
+    """What was counted so far, over all weights and steps."""
+
+    updates: int = 0  # nonzero ones
+    lost: int = 0
+    overflows: int = 0  # steps whose gradients were not all finite
+    intended_square: float = 0.0  # sums over all elements and steps
+    effective_square: float = 0.0
+    product: float = 0.0
+
+    @property
+    def norm_ratio(self) -> float:
+        """The norm of what the weights did over that of what was meant; 1 where all arrived."""
+        return sqrt(self.effective_square / self.intended_square) if self.intended_square else 1.0
+
+    @property
+    def cosine(self) -> float:
+        """Of the angle between what the weights did and what was meant."""
+        lengths = sqrt(self.effective_square) * sqrt(self.intended_square)
+        return self.product / lengths if lengths else 1.0
 
 
 class UpdateMeter:
-    """Counts the nonzero and the lost updates of an optimizer's steps."""
+    """Counts the nonzero and the lost updates of a prepared training's steps."""
 
-    def __init__(self, optimizer: torch.optim.Optimizer) -> None:
-        self.optimizer = optimizer
-        self.shadow = copy.deepcopy(optimizer)
-        self.updates = 0
-        self.lost = 0
-        self._pairs = list(zip(_parameters(optimizer), _parameters(self.shadow), strict=True))
-        for _, mirror in self._pairs:
-            mirror.data = mirror.data.double()
-            mirror.grad = None
-
-    def step(self, apply: Callable[[], object] | None = None) -> None:
-        """Take the optimizer's step (by ``apply``, where a scaler takes it), and count it."""
-        before = [parameter.detach().clone() for parameter, _ in self._pairs]
-        intended = self._intended()
-        _step(self.optimizer, apply or self.optimizer.step)
-        self._count(before, intended)
-
-    @torch.no_grad()
-    def _count(self, before: list[torch.Tensor], intended: list[torch.Tensor | None]) -> None:
-        for (parameter, _), old, update in zip(self._pairs, before, intended, strict=True):
-            if update is None:
-                continue
-            nonzero = (update != 0) & torch.isfinite(old)
-            self.updates += int(nonzero.sum())
-            self.lost += int((nonzero & (parameter == old)).sum())
-
-    def _intended(self) -> list[torch.Tensor | None]:
-        """The update of each parameter in float64; None where it has no gradient."""
-        self._follow_settings()
-        starts = []
-        for parameter, mirror in self._pairs:
-            mirror.data = parameter.detach().double()
-            mirror.grad = None if parameter.grad is None else parameter.grad.detach().double()
-            starts.append(mirror.data.clone())
-        _step(self.shadow, self.shadow.step)
-        return [
-            None if mirror.grad is None else mirror.data - start
-            for (_, mirror), start in zip(self._pairs, starts, strict=True)
+    def __init__(self, prepared: Prepared) -> None:
+        self.prepared, self.counted = prepared, Updates()
+        self.shadow = copy.deepcopy(prepared.optimizer)
+        weights = {id(weight.value): weight for weight in prepared.weights}
+        groups = zip(prepared.optimizer.param_groups, self.shadow.param_groups, strict=True)
+        self._tracks = [
+            _Track(p, mirror, weights.get(id(p)))
+            for real, shadow in groups
+            for p, mirror in zip(real["params"], shadow["params"], strict=True)
         ]
+
+    def step(self) -> bool:
+        """Take the training's step and count it; whether it was taken."""
+        if not self.prepared.is_unscaled:
+            self.prepared.unscale_()
+        with torch.no_grad():
+            finite = all(track.has_finite_gradient() for track in self._tracks)
+        self.counted.overflows += not finite
+        if not finite and self.prepared.recipe.loss_scale.is_dynamic:
+            return self.prepared.step()  # which skips it
+        self._follow_settings()
+        before = [track.ready() for track in self._tracks]
+        _step(self.shadow)
+        taken = self.prepared.step()
+        with torch.no_grad():
+            for track, kept in zip(self._tracks, before, strict=True):
+                track.count(kept, self.counted)
+        return taken
 
     def _follow_settings(self) -> None:
         """Learning rates and the like may be changed by schedulers while training."""
-        groups = zip(self.optimizer.param_groups, self.shadow.param_groups, strict=True)
+        groups = zip(self.prepared.optimizer.param_groups, self.shadow.param_groups, strict=True)
         for real, mirror in groups:
             mirror.update({k: v for k, v in real.items() if k != "params"})
 
 
-def _parameters(optimizer: torch.optim.Optimizer) -> list[torch.nn.Parameter]:
-    return [p for group in optimizer.param_groups for p in group["params"]]
+class _Track:
+    """One parameter of the optimizer, its mirror in float64, and how the weight is kept."""
+
+    def __init__(self, value: Tensor, mirror: Tensor, weight: Weight | None) -> None:
+        self.value, self.mirror, self.weight = value, mirror, weight
+        mirror.data, mirror.grad = mirror.data.double(), None
+
+    def has_finite_gradient(self) -> bool:
+        gradient = self.value.grad
+        return gradient is None or bool(torch.isfinite(gradient).all())
+
+    @torch.no_grad()
+    def ready(self) -> tuple[Tensor, list[Tensor]] | None:
+        """The mirror set to the value and its gradient; that value, and what is kept of it."""
+        gradient, self.mirror.grad = self.value.grad, None
+        if gradient is None:
+            return None
+        self.mirror.data = local(self.value).detach().double().clone()
+        self.mirror.grad = local(gradient).detach().double()
+        return self.mirror.data.clone(), [part.clone() for part in self._kept()]
+
+    def _kept(self) -> list[Tensor]:
+        if self.weight is None:
+            return [local(self.value).detach()]
+        if self.weight.is_whole:
+            return [local(self.weight.value).detach()]
+        rest = [] if self.weight.rest is None else [self.weight.rest]
+        return [local(self.weight.parameter).detach(), *rest]
+
+    def count(self, before: tuple[Tensor, list[Tensor]] | None, into: Updates) -> None:
+        if before is None:
+            return
+        start, kept = before
+        intended, same = self.mirror.data - start, torch.ones_like(start, dtype=torch.bool)
+        for old, new in zip(kept, self._kept(), strict=True):
+            same &= old == new
+        nonzero = (intended != 0) & torch.isfinite(start)
+        into.updates += int(nonzero.sum())
+        into.lost += int((nonzero & same).sum())
+        effective = self._value_now() - start
+        for name, a, b in (
+            ("intended_square", intended, intended), ("effective_square", effective, effective),
+            ("product", effective, intended),
+        ):  # fmt: skip
+            found = float((a * b)[nonzero].sum())
+            setattr(into, name, getattr(into, name) + found)
+
+    def _value_now(self) -> Tensor:
+        if self.weight is None or self.weight.is_whole:
+            return local(self.value).detach().double()
+        weight = self.weight
+        return weight.storage.join(local(weight.parameter).detach().float(), weight.rest).double()
 
 
-def _step(optimizer: torch.optim.Optimizer, apply: Callable[[], object]) -> None:
+def _step(optimizer: torch.optim.Optimizer) -> None:
     try:
-        apply()
+        optimizer.step()
     except TypeError as error:
         raise HalfulpError(
             f"{type(optimizer).__name__} cannot be compared: its step needs a closure ({error})"

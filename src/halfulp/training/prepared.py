@@ -143,6 +143,11 @@ class Prepared:
         self.scaler.unscale_(self.optimizer)
         self._unscaled = True
 
+    @property
+    def is_unscaled(self) -> bool:
+        """Whether the optimizer has this step's gradients."""
+        return self._unscaled
+
     def step(self) -> bool:
         """The optimizer's step; whether it was taken, or skipped for a gradient that is not finite.
 

