@@ -117,6 +117,7 @@ class Shape(NamedTuple):
     way: Way = Way.APART
 
 
+@lru_cache(maxsize=4096)
 def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
     """The shape of a cast on a carrier."""
     container = cast.target if codes else carrier.source

@@ -34,7 +34,7 @@ from halfulp.backends.vectors import LINE, fence, stream_line
 from halfulp.carrier import Outcome, Placement
 from halfulp.casting import Cast
 from halfulp.catalogue import Format
-from halfulp.noise import Key
+from halfulp.noise import Key, key_of
 from halfulp.patterns import Carrier, Plan, Shape, fits, pattern_cast, plan, shape_of
 
 _CALLED: tuple[Callable[..., Any], ...] = (
@@ -111,16 +111,25 @@ def carrier_of(native: Format, cast: Cast) -> Carrier | None:
 
 def flat_plan(cast: Cast, made: Carrier, seed: int, *, codes: bool) -> npt.NDArray[np.int64]:
     """A plan as kernels take it: one array, which costs Numba a tenth of nested tuples a call."""
-    return _flat_plan(cast, made, seed if cast.is_stochastic else 0, codes)
+    flat = _flat_plan(cast, made, codes)
+    if not cast.is_stochastic:
+        return flat
+    drawn = flat.copy()  # seeds come and go: all else is worked out once
+    drawn[KEY : KEY + len(Key._fields)] = key_of(seed)
+    return drawn
 
 
 @lru_cache(maxsize=4096)
-def _flat_plan(cast: Cast, made: Carrier, seed: int, codes: bool) -> npt.NDArray[np.int64]:
-    return flattened(plan(cast, made, seed, codes=codes))
+def _flat_plan(cast: Cast, made: Carrier, codes: bool) -> npt.NDArray[np.int64]:
+    return flattened(plan(cast, made, 0, codes=codes))
 
 
 #: How many ints a flat plan has.
 PLAN = len(Placement._fields) + len(Outcome._fields) + len(Key._fields) + len(Plan._fields) - 3
+
+
+#: Where in it the key of the noise is.
+KEY = len(Placement._fields) + len(Outcome._fields) + Plan._fields.index("key") - 2
 
 
 def flattened(ints: Plan) -> npt.NDArray[np.int64]:

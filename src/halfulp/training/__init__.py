@@ -15,12 +15,15 @@ except ModuleNotFoundError:
 from halfulp.training.attribution import Attribution, attribute, sites_of
 from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
 from halfulp.training.experiment import Experiment
-from halfulp.training.loss_scale import LossScale
+from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
+from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import Prepared, prepare
 from halfulp.training.recipes import RECIPES, Recipe, recipe
 
 __all__ = [
+    "DYNAMIC",
     "RECIPES",
+    "UNSCALED",
     "Attribution",
     "Comparison",
     "Experiment",
@@ -28,6 +31,7 @@ __all__ = [
     "Prepared",
     "Recipe",
     "RecipeResult",
+    "UpdateMeter",
     "attribute",
     "check_run",
     "compare",

@@ -16,7 +16,8 @@ from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
 
 from halfulp.conversion import cast
-from halfulp.training.emulation import Emulation, on_tensors
+from halfulp.training.composites import on_tensors
+from halfulp.training.emulation import Emulation
 from halfulp.training.recipes import FLOAT32, Recipe
 
 

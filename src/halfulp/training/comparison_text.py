@@ -43,8 +43,8 @@ def _legend(out: Page, c: Comparison) -> None:
         f"loss: mean of the last {min(LAST, c.steps)} steps{many}. updates lost: nonzero ones",
         "that left their weight as it was, of all nonzero ones. moved: the norm of what",
         "weights did over that of what the optimizer meant; cosine: between the two.",
-        "overflows: steps with a gradient that is not finite. skipped: by the loss scaler.",
-        "B/param: bytes kept. s: seconds.",
+        "overflows: steps with a gradient that is not finite. skipped: steps that the",
+        "loss scaler left out. B/param: bytes kept. s: seconds.",
     ):
         out.line("  ", (line, "dim"))
 

@@ -5,15 +5,17 @@ custom ones and recomputed ones too. All tensors are float32 and hold numbers of
 formats: an elementwise operator computes in float32 and its result is rounded once, which is what
 torch's own kernels for float16 and bfloat16 do.
 
-Gradients are told from other tensors by a mark: where a gradient enters the model from the loss it
-is marked, and what is computed with something marked is marked in turn. So the loss stays float32,
-and what is recomputed in the middle of the backward pass is rounded as forward.
+Gradients are told from other tensors by a mark. The loss's own bear one; where they enter the model
+they get another; and what is computed with something marked is marked in turn. So the loss stays
+float32, and what is recomputed in the middle of the backward pass is rounded as forward.
 """
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
+import math
+from collections.abc import Iterator
 from contextlib import contextmanager
+from functools import lru_cache
 from typing import Any
 
 import torch
@@ -21,16 +23,20 @@ from torch import Tensor
 from torch.utils._python_dispatch import TorchDispatchMode
 from torch.utils._pytree import tree_flatten, tree_map
 
+from halfulp.catalogue import format
 from halfulp.conversion import cast
 from halfulp.errors import HalfulpError
+from halfulp.training.composites import composites
 from halfulp.training.operands import Operands
 from halfulp.training.operators import ACCUMULATED, Plan, plan_of
-from halfulp.training.products import accumulated
+from halfulp.training.products import accumulated, convolved, convolved_back
 from halfulp.training.recipes import FLOAT32, Recipe
 
-# What a tensor is marked as in the backward pass: a gradient, or one of a part kept in float32.
-GRADIENT, KEPT = "gradient", "kept"
+# What a tensor is marked as in the backward pass: a gradient of the model's, of a part of it that
+# stays float32, or of the loss, which is outside.
+GRADIENT, KEPT, LOSS = "gradient", "kept", "loss"
 _MARK = "_halfulp_mark"
+_LARGEST = torch.finfo(torch.float32).max
 
 
 class Emulation(TorchDispatchMode):
@@ -42,7 +48,7 @@ class Emulation(TorchDispatchMode):
         self.operands = Operands(recipe)
         self.kept = 0  # how many modules that stay float32 the forward pass is in
         self.backward = False
-        self.entered = False  # whether this backward pass has come to the model
+        self.where = LOSS  # the mark of where the backward pass is
         self.optimizer = False
         self._products = 0  # of this pass, by which their scales are remembered
 
@@ -52,18 +58,18 @@ class Emulation(TorchDispatchMode):
     def forward_pass(self) -> Iterator[None]:
         """While the model runs."""
         self._products = 0
-        with self:
+        with composites(self), self:
             yield
 
     @contextmanager
     def backward_pass(self) -> Iterator[None]:
         """While gradients are computed."""
-        self.backward, self.entered, self._products = True, False, 0
+        self.backward, self.where, self._products = True, LOSS, 0
         try:
-            with self:
+            with composites(self), self:
                 yield
         finally:
-            self.backward = self.entered = False
+            self.backward = False
 
     @contextmanager
     def optimizer_step(self) -> Iterator[None]:
@@ -78,59 +84,98 @@ class Emulation(TorchDispatchMode):
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator."""
         plan, kwargs = plan_of(func), kwargs or {}
-        if self.optimizer:
-            return self._rounded(plan, func(*args, **kwargs), args, self.recipe.optimizer)
-        mark = _mark_of(args) if self.backward else None
-        if not plan.is_torchs or plan.is_view or mark == KEPT:
+        mark = self._mark(args) if self.backward else None
+        if not plan.is_rounded or plan.is_view or self._is_plain(mark):
             return _marked(func(*args, **kwargs), mark)
-        if (self.backward and mark is None and not self.entered) or (self.kept and mark is None):
-            return func(*args, **kwargs)
-        if plan.operands:
+        if plan.is_layer:
+            raise HalfulpError(
+                f"recipe {self.recipe.name}: {plan.name} is a whole layer in one operator, which "
+                "cannot be emulated: call the layer's module, or keep it in float32"
+            )
+        if plan.operands and not self.optimizer:
             return self._product(plan, func, args, kwargs, mark)
-        target = self.recipe.activations if mark is None else self.recipe.gradients
+        target = self._target(mark, self.recipe.activations)
+        args = _numbered(plan, args, target)
         made = func(*args, **kwargs)
-        return _marked(made if plan.exact else self._rounded(plan, made, args, target), mark)
+        if not (plan.exact and _is_in_format(plan, args, target)):
+            made = self._rounded(plan, made, args, kwargs, target)
+        return _marked(made, mark)
+
+    def _mark(self, args: Any) -> str | None:
+        """The mark of what an operator makes; where it is of one, the backward pass now is."""
+        mark = _mark_of(args)
+        self.where = mark or self.where
+        return LOSS if self.where == LOSS else mark
+
+    def _is_plain(self, mark: str | None) -> bool:
+        """Whether an operator is of what stays float32."""
+        if not self.backward or (mark is None and self.where != LOSS and torch.is_grad_enabled()):
+            return self.kept > 0  # forward, also where it is done again in the backward pass
+        return (mark or self.where) != GRADIENT  # without a mark it is part of what is around it
+
+    def _target(self, mark: str | None, forward: str) -> str:
+        if self.optimizer:
+            return self.recipe.optimizer
+        return forward if mark is None else self.recipe.gradients
 
     def _product(self, plan: Plan, func: Any, args: Any, kwargs: Any, mark: str | None) -> Any:
-        self._products += 1
-        given, operands = list(args), self.operands
-        for at, axis in plan.operands:
-            x = given[at]
-            reads = operands.backward if _has_mark(x) else operands.forward
-            if reads is not None and _is_rounded(x):
-                given[at] = reads(x, axis, (mark, self._products, at))
-        if self.recipe.accumulates_as_torch:
-            made = func(*given, **kwargs)
-        elif plan.name in ACCUMULATED:
-            made = accumulated(plan.name, given, kwargs, self.recipe)
+        is_again = self.backward and mark is None
+        self._products += not is_again  # with a product done again nothing is counted twice
+
+        def read(at: int, axis: int, groups: int = 1, part: int = 0) -> Tensor:
+            x: Tensor = args[at]
+            reads = self.operands.backward if _has_mark(x) else self.operands.forward
+            if reads is None or not _is_rounded(x):
+                return x
+            place = None if is_again else (mark, self._products, at, part)
+            if groups == 1:
+                return reads(x, axis, place)
+            # Blocks lie within a group, as its sums do.
+            parts = x.reshape(*x.shape[:axis], groups, -1, *x.shape[axis + 1 :])
+            return reads(parts, axis + 1, place).flatten(axis, axis + 1)
+
+        if not self.recipe.accumulates_as_torch:
+            made = self._accumulated(plan, [*args], kwargs, read)
+        elif plan.name == "convolution":
+            made = convolved(func, args, read)
+        elif plan.name == "convolution_backward" and self.operands.reads_backward:
+            made = convolved_back(func, args, read)
         else:
+            given = [*args]
+            for at, axis in plan.operands:
+                given[at] = read(at, axis)
+            made = func(*given, **kwargs)
+        target = self._target(mark, self.recipe.outputs)
+        return _marked(self._rounded(plan, made, args, kwargs, target), mark)
+
+    def _accumulated(self, plan: Plan, given: list[Any], kwargs: Any, read: Any) -> Any:
+        if plan.name not in ACCUMULATED or plan.written or plan.keywords:
             raise HalfulpError(
                 f"recipe {self.recipe.name}: accumulation in {self.recipe.accumulation} is "
                 f"emulated for matrix products, and the model calls {plan.name}: leave "
                 "accumulation float32"
             )
-        target = self.recipe.outputs if mark is None else self.recipe.gradients
-        return _marked(self._rounded(plan, made, args, target), mark)
+        for at, axis in plan.operands:
+            given[at] = read(at, axis)
+        return accumulated(plan.name, given, kwargs, self.recipe)
 
-    def _rounded(self, plan: Plan, made: Any, args: Any, target: str) -> Any:
+    def _rounded(self, plan: Plan, made: Any, args: Any, kwargs: Any, target: str) -> Any:
         """What an operator made or wrote to, rounded to a format."""
         if target == FLOAT32:
             return made
-        if plan.written:
-            for at in plan.written:
-                tree_map(lambda x: self._in_place(x, target), args[at] if at < len(args) else None)
-            return made
+        written = [args[at] for at in plan.written if at < len(args)]
+        for x in tree_flatten((written, [kwargs.get(name) for name in plan.keywords]))[0]:
+            counter = self.optimizer and isinstance(x, Tensor) and not x.ndim
+            if _is_rounded(x) and not counter:
+                x.copy_(_cast(x, target))
+        if not plan.makes:
+            return _constant(made, target) if plan.name == "lift_fresh" else made
         if isinstance(made, Tensor):
-            return cast(made, target) if _is_rounded(made) else made
+            return _cast(made, target)
         if plan.first_alone:
             first, *rest = made
-            return type(made)([cast(first, target) if _is_rounded(first) else first, *rest])
-        return tree_map(lambda x: cast(x, target) if _is_rounded(x) else x, made)
-
-    def _in_place(self, x: Any, target: str) -> None:
-        counter = self.optimizer and isinstance(x, Tensor) and not x.ndim
-        if _is_rounded(x) and not counter:
-            x.copy_(cast(x, target))
+            return type(made)([_cast(first, target), *rest])
+        return tree_map(lambda x: _cast(x, target), made)
 
     # Where the recipe begins and ends to hold.
 
@@ -158,17 +203,81 @@ class _Border(torch.autograd.Function):
     @staticmethod
     def backward(ctx: Any, gradient: Tensor) -> Any:
         emulation: Emulation = ctx.emulation
-        emulation.entered = True
         target = emulation.recipe.gradients
         if ctx.mark == GRADIENT and target != FLOAT32:
             gradient = cast(gradient, target)
         else:
             gradient = gradient.clone()  # a mark is on a tensor, and others may hold this one
+        emulation.where = ctx.mark
         return _marked(gradient, ctx.mark), None, None, None
 
 
 def _is_rounded(x: Any) -> bool:
-    return isinstance(x, Tensor) and x.dtype is torch.float32
+    """Whether a tensor holds numbers of a format; what stands for zeros only does so anyway."""
+    if not isinstance(x, Tensor) or x.dtype is not torch.float32 or x._is_zerotensor():
+        return False
+    return x.layout is torch.strided
+
+
+def _cast(x: Any, target: str) -> Any:
+    """A result rounded, with the strides it has, on which views depend."""
+    if not _is_rounded(x):
+        return x
+    if x.is_contiguous():
+        return cast(x, target)
+    order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
+    back = sorted(range(x.ndim), key=lambda axis: order[axis])
+    return cast(x.permute(order), target).permute(back)
+
+
+def _constant(made: Tensor, target: str) -> Tensor:
+    """What torch.tensor makes; without dimensions it is a number, and numbers stay as they are."""
+    if made.ndim:
+        return _cast(made, target)  # type: ignore[no-any-return]
+    number = float(made)
+    return made.new_full((), _within(number, target)) if _is_largest(number) else made
+
+
+def _numbered(plan: Plan, args: Any, target: str) -> Any:
+    """Arguments with the format's largest number for float32's: models ask for their dtype's."""
+    if not plan.numbers:
+        return args
+    if plan.name == "nan_to_num":
+        x, nan, high, low = [*args, None, None, None][:4]
+        args = (x, nan, _LARGEST if high is None else high, -_LARGEST if low is None else low)
+    return tuple(
+        _within(x, target) if at in plan.numbers and _is_largest(x) else x
+        for at, x in enumerate(args)
+    )
+
+
+def _within(largest: float, target: str) -> float:
+    return math.copysign(float(format(target).max), largest)
+
+
+def _is_largest(x: Any) -> bool:
+    return isinstance(x, (int, float)) and abs(x) == _LARGEST
+
+
+def _is_in_format(plan: Plan, args: Any, target: str) -> bool:
+    """Whether what an exact operator is given are surely numbers of the format."""
+    for at in plan.numbers:
+        if at < len(args) and args[at] is not None and not _holds(target, args[at]):
+            return False
+    for x in args:
+        for each in x if isinstance(x, (list, tuple)) else (x,):
+            if isinstance(each, Tensor) and each.dtype is not torch.bool:
+                if each.is_floating_point():
+                    if not each.ndim or each.dtype is not torch.float32:
+                        return False
+                elif plan.mixing:
+                    return False
+    return True
+
+
+@lru_cache(maxsize=4096)
+def _holds(target: str, number: float) -> bool:
+    return target == FLOAT32 or float(cast(float(number), target)) == number
 
 
 def _has_mark(x: Any) -> bool:
@@ -176,7 +285,7 @@ def _has_mark(x: Any) -> bool:
 
 
 def _mark_of(args: Any) -> str | None:
-    """GRADIENT where any argument is one, else KEPT where any is of a part that is kept."""
+    """GRADIENT where any argument is one, else the mark of any that has one."""
     found = None
     for x in args:
         for each in x if isinstance(x, (list, tuple)) else (x,):
@@ -193,10 +302,3 @@ def _marked(made: Any, mark: str | None) -> Any:
             if isinstance(x, Tensor):
                 setattr(x, _MARK, mark)
     return made
-
-
-def on_tensors(change: Callable[[Tensor], Tensor], value: Any) -> Any:
-    """A structure of tensors with those of floats changed."""
-    return tree_map(
-        lambda x: change(x) if isinstance(x, Tensor) and x.is_floating_point() else x, value
-    )

@@ -133,7 +133,7 @@ class _Track:
         if self.weight is None or self.weight.is_whole:
             return local(self.value).detach().double()
         weight = self.weight
-        return weight.storage.join(local(weight.parameter).detach().float(), weight.rest).double()
+        return weight.storage.join(local(weight.parameter).detach(), weight.rest).double()
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:

@@ -26,6 +26,7 @@ from halfulp.conversion import cast
 from halfulp.training.recipes import FLOAT32, Recipe, role_format
 
 HISTORY = 16  # steps whose largest magnitudes are remembered for a delayed scale
+REMEMBERED = 4096  # operands whose scales are, for products done again
 # How far exponents can be moved within float32, which carries the numbers.
 FURTHEST = 100
 
@@ -39,6 +40,7 @@ class Operands:
     def __init__(self, recipe: Recipe) -> None:
         self.recipe = recipe
         self.histories: dict[object, list[float]] = {}
+        self._lately: dict[object, float] = {}  # what scales of products done again are made of
         self.forward = self._reads(recipe.inputs)
         self.backward = self._reads(recipe.gradient_inputs)
 
@@ -63,18 +65,37 @@ class Operands:
             return lambda x, axis, place: cast(x, target)
         return lambda x, axis, place: self._scaled(x, target, place)
 
+    @property
+    def reads_backward(self) -> bool:
+        """Whether anything is rounded as products of the backward pass read it."""
+        return self.forward is not None or self.backward is not None
+
     def _scaled(self, x: Tensor, target: Format, place: object) -> Tensor:
-        now = _largest(x)
-        largest = now
+        low, high = _ends(x)
+        largest = max(-low, high)
         if self.recipe.tensor_scaling == "delayed":
-            history = self.histories.setdefault(place, [])
-            largest = max(history, default=now)
-            if math.isfinite(now):
-                history.append(now)
-                del history[:-HISTORY]
+            largest = self._delayed(place, largest, (tuple(x.shape), low, high))
         scaled = moved(target, exponent_for(target, largest))
         read: Tensor = cast(x, scaled, overflow="saturate_finite")
         return read
+
+    def _delayed(self, place: object, now: float, seen: object) -> float:
+        """The largest magnitude of the last steps at a place.
+
+        A product that is done again, for a checkpoint, has no place: it is told by its operand.
+        """
+        if place is None:
+            return self._lately.get(seen, now)
+        history = self.histories.setdefault(place, [])
+        largest = max(history, default=now)
+        if math.isfinite(now):
+            history.append(now)
+            del history[:-HISTORY]
+        self._lately.pop(seen, None)
+        self._lately[seen] = largest
+        if len(self._lately) > REMEMBERED:
+            del self._lately[next(iter(self._lately))]
+        return largest
 
 
 def exponent_for(target: Format, largest: float) -> int:
@@ -97,9 +118,11 @@ def moved(target: Format, k: int) -> Format:
     return format(target, bias=target.bias + k)
 
 
-def _largest(x: Tensor) -> float:
-    low, high = torch.aminmax(x) if x.numel() else (x.new_zeros(()), x.new_zeros(()))
-    return max(-float(low), float(high))
+def _ends(x: Tensor) -> tuple[float, float]:
+    if not x.numel():
+        return 0.0, 0.0
+    low, high = torch.aminmax(x)
+    return float(low), float(high)
 
 
 @lru_cache(maxsize=64)

@@ -83,7 +83,9 @@ WHOLE_LAYERS = frozenset(
     """.split()
 )
 #: Libraries whose operators move numbers from rank to rank or round themselves.
-LEFT_ALONE = frozenset("halfulp c10d _c10d_functional c10d_functional fsdp symm_mem _dtensor".split())
+LEFT_ALONE = frozenset(
+    "halfulp c10d _c10d_functional c10d_functional fsdp symm_mem _dtensor".split()
+)
 
 
 class Plan(NamedTuple):

@@ -64,7 +64,7 @@ class Start:
         try:
             first = next(batches, None)
         except (Exception, SystemExit) as error:
-            raise HalfulpError(f"{name}: the first batch failed: {describe(error)}") from error
+            raise HalfulpError(f"{name} failed at step 1: {describe(error)}") from error
         self.batches = chain([] if first is None else [first], batches)
         self.is_empty = first is None
         self.fingerprint = _fingerprint(experiment.model, first)

@@ -71,4 +71,5 @@ class Scaler:
         if missing := [name for name in State._fields if name not in state]:
             raise HalfulpError(f"the state of the loss scale lacks {missing[0]}")
         self.state = State(*(state[name] for name in State._fields))
-        self._torch.update(new_scale=self.scale) if self.rule.is_dynamic else None
+        if self.rule.is_dynamic:
+            self._torch.load_state_dict(self._torch.state_dict() | {"scale": self.scale})

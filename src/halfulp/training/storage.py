@@ -26,24 +26,22 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from halfulp.conversion import cast
+from halfulp.backends.halves import join_halves, split_halves
+from halfulp.conversion import cast, encode
 from halfulp.training.recipes import FLOAT32, Recipe
 
 HALF = 1 << 15  # half an ulp of a bfloat16, as float32 patterns
 
 
-class Kept(NamedTuple):
-    """A float32 value, as it is kept between two steps."""
-
-    weight: Tensor  # float32, a number of the weights' format
-    rest: Tensor | None  # what else is kept
-
-
 class Storage(NamedTuple):
     """A strategy: a value taken apart, and put together again."""
 
-    split: Callable[[Tensor, str, int | None], Kept]  # of a value; the weights' format; a seed
-    join: Callable[[Tensor, Tensor | None], Tensor]  # of a weight and what was kept
+    #: ``(value, format, weight, seed) -> rest``: the float32 value is rounded to the format and
+    #: written to the weight, a tensor of the format's dtype or of float32; what is kept beside it
+    #: comes back. Without a seed nothing is rounded by chance.
+    split: Callable[[Tensor, str, Tensor, int | None], Tensor | None]
+    #: ``(weight, rest) -> value``, in float32.
+    join: Callable[[Tensor, Tensor | None], Tensor]
 
 
 def storage_of(recipe: Recipe) -> Storage:
@@ -52,49 +50,83 @@ def storage_of(recipe: Recipe) -> Storage:
 
 
 def rounded(x: Tensor, target: str) -> Tensor:
-    """A tensor rounded to nearest even; itself for float32."""
+    """A float32 tensor rounded to nearest even; itself for float32."""
     return x if target == FLOAT32 else cast(x.contiguous(), target)
 
 
-def _nearest(value: Tensor, target: str, seed: int | None) -> Kept:
-    return Kept(rounded(value, target), None)
+def write(
+    x: Tensor, target: str, into: Tensor, rounding: str = "nearest_even", seed: int | None = None
+) -> None:
+    """A float32 tensor rounded to a format, into a tensor of its dtype or of float32."""
+    if target == FLOAT32:
+        into.copy_(x)
+    elif into.dtype is torch.float32:
+        cast(x, target, rounding, seed=seed, out=into)
+    elif into.is_contiguous():
+        encode(x, target, rounding, seed=seed, out=into.view(torch.uint16))
+    else:
+        into.copy_(encode(x, target, rounding, seed=seed).view(into.dtype))
 
 
-def _stochastic(value: Tensor, target: str, seed: int | None) -> Kept:
+def _nearest(value: Tensor, target: str, weight: Tensor, seed: int | None) -> None:
+    write(value, target, weight)
+
+
+def _stochastic(value: Tensor, target: str, weight: Tensor, seed: int | None) -> None:
     if seed is None:  # where training begins, nothing has been updated
-        return _nearest(value, target, seed)
-    return Kept(cast(value.contiguous(), target, "stochastic", seed=seed), None)
+        write(value, target, weight)
+    else:
+        write(value, target, weight, "stochastic", seed)
 
 
-def _kahan(value: Tensor, target: str, seed: int | None) -> Kept:
-    weight = rounded(value, target)
-    lost = torch.where(torch.isfinite(weight), value - weight, torch.zeros_like(value))
-    return Kept(weight, rounded(lost, target))
+def _kahan(value: Tensor, target: str, weight: Tensor, seed: int | None) -> Tensor:
+    write(value, target, weight)
+    lost = torch.sub(value, weight).nan_to_num_(0.0, 0.0, 0.0)  # of what is not finite, nothing
+    rest = torch.empty_like(weight)
+    write(lost, target, rest)
+    return rest
 
 
-def _with_master(value: Tensor, target: str, seed: int | None) -> Kept:
-    return Kept(rounded(value, target), value)
+def _with_master(value: Tensor, target: str, weight: Tensor, seed: int | None) -> Tensor:
+    write(value, target, weight)
+    return value
 
 
-def _halves(value: Tensor, target: str, seed: int | None) -> Kept:
+def _halves(value: Tensor, target: str, weight: Tensor, seed: int | None) -> Tensor:
     """The nearest bfloat16 (ties away from zero, so that 16 signed bits hold the rest)."""
     bits = value.contiguous().view(torch.int32)
-    high = (bits + HALF) & ~(2 * HALF - 1)
-    return Kept(high.view(torch.float32), (bits - high).to(torch.int16))
+    near = weight if _is_plain(weight) else torch.empty_like(bits, dtype=torch.bfloat16)
+    if bits.is_cpu:
+        rest = torch.from_numpy(split_halves(bits.numpy(), near.view(torch.int16).numpy()))
+    else:
+        high = (bits + HALF) & ~(2 * HALF - 1)
+        rest = (bits - high).to(torch.int16)
+        near.copy_(high.view(torch.float32))
+    if near is not weight:
+        weight.copy_(near)
+    return rest
+
+
+def _is_plain(weight: Tensor) -> bool:
+    return weight.dtype is torch.bfloat16 and weight.is_contiguous()
 
 
 def _from_halves(weight: Tensor, rest: Tensor | None) -> Tensor:
     assert rest is not None, "split keeps 16 bits beside each weight"
-    bits = weight.contiguous().view(torch.int32) + rest.to(torch.int32)
-    return bits.view(torch.float32)
+    weight, rest = weight.bfloat16().contiguous(), rest.contiguous()
+    if weight.is_cpu:
+        bits = join_halves(weight.view(torch.int16).numpy(), rest.numpy())
+        return torch.from_numpy(bits).view(torch.float32)
+    return (weight.float().view(torch.int32) + rest.to(torch.int32)).view(torch.float32)
 
 
 def _weight_alone(weight: Tensor, rest: Tensor | None) -> Tensor:
-    return weight
+    return weight.to(torch.float32, copy=True)
 
 
 def _sum_of_both(weight: Tensor, rest: Tensor | None) -> Tensor:
-    return weight if rest is None else weight + rest
+    value = _weight_alone(weight, rest)
+    return value if rest is None else value.add_(rest.float())
 
 
 def _rest_alone(weight: Tensor, rest: Tensor | None) -> Tensor:

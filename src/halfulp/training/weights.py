@@ -67,7 +67,7 @@ class Weight:
     def together(self) -> None:
         """The value for the optimizer's step, with the gradient that the parameter has."""
         if self.storage is not MASTER and self.value.data.numel() == 0:
-            self.value.data = self.storage.join(self.parameter.detach().float(), self.rest)
+            self.value.data = self.storage.join(self.parameter.detach(), self.rest)
         if self.parameter.grad is not None:
             self.value.grad = self.parameter.grad.float()
             self.parameter.grad = None
@@ -75,12 +75,10 @@ class Weight:
     @torch.no_grad()
     def apart(self, seed: int | None) -> None:
         """The value after a step as it is kept; ``seed`` is for what is rounded by chance."""
-        kept = self.storage.split(local(self.value).detach(), self.target, seed)
-        local(self.parameter).copy_(kept.weight)
+        weight = local(self.parameter).detach()
+        rest = self.storage.split(local(self.value).detach(), self.target, weight, seed)
         if self.storage is not MASTER:
-            rest = kept.rest
-            floating = rest is not None and rest.is_floating_point()
-            self.rest = rest.to(self.dtype) if rest is not None and floating else rest
+            self.rest = rest
             self.drop()
 
     @property

@@ -1,8 +1,8 @@
 """A small GPT that reads the Python language reference, character by character.
 
-The text comes with CPython (``pydoc_data.topics``, what ``help("with")`` prints): some 460,000
-characters, of which a version of Python changes a few. Architecture: Radford et al., "Language
-Models are Unsupervised Multitask Learners" (2019), GPT-2.
+The text comes with CPython (``pydoc_data.topics``, what ``help("with")`` prints), and grows with
+its versions: 465,000 characters in 3.11. Architecture: Radford et al., "Language Models are
+Unsupervised Multitask Learners" (2019), GPT-2.
 """
 
 from __future__ import annotations
