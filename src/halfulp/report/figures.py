@@ -2,12 +2,14 @@
 
 from __future__ import annotations
 
+from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from halfulp.errors import missing_extra
 from halfulp.updates import WalkComparison
 
 if TYPE_CHECKING:
+    from halfulp.training.attribution import Attribution
     from halfulp.training.comparison import Comparison
 
 # Okabe and Ito's colours, told apart by every eye, and a dash of their own for print.
@@ -50,38 +52,68 @@ def walk_figure(c: WalkComparison) -> Any:
 
 
 def loss_figure(c: Comparison) -> Any:
-    """The loss curve of each recipe, smoothed."""
+    """The loss curve of each recipe, smoothed, and the mean of its seeds."""
     go = require_plotly()
     figure = go.Figure()
-    for i, result in enumerate(c.recipes):
-        means = [
-            (start + SMOOTH / 2, sum(part) / len(part))
-            for start in range(0, len(result.losses), SMOOTH)
-            if (part := result.losses[start : start + SMOOTH])
+    for i, name in enumerate(c.names):
+        curves = [r.losses for r in c.of(name)]
+        mean = [fmean(at) for at in zip(*curves, strict=True)]
+        points = [
+            (start + SMOOTH / 2, fmean(part))
+            for start in range(0, len(mean), SMOOTH)
+            if (part := mean[start : start + SMOOTH])
         ]
+        dash = DASHES[(i // len(COLOURS) + i) % len(DASHES)]  # no pair of both comes twice
         figure.add_scatter(
-            x=[x for x, _ in means],
-            y=[y for _, y in means],
-            name=result.name,
-            line={"color": COLOURS[i % 5], "dash": DASHES[i % 5], "width": 2.5},
+            x=[x for x, _ in points],
+            y=[y for _, y in points],
+            name=name,
+            line={"color": COLOURS[i % len(COLOURS)], "dash": dash, "width": 2.5},
         )
-    return _laid_out(figure, f"Training loss (means of {SMOOTH} steps)", "step", "loss")
+    seeds = f", {len(c.seeds)} seeds" if len(c.seeds) > 1 else ""
+    return _laid_out(figure, f"Training loss (means of {SMOOTH} steps{seeds})", "step", "loss")
 
 
 def lost_figure(c: Comparison) -> Any:
     """The share of nonzero updates that each recipe lost."""
     go = require_plotly()
+    counts = [
+        (name, sum(r.lost for r in c.of(name)), sum(r.updates for r in c.of(name)))
+        for name in c.names
+    ]
+    shares = [100 * lost / updates if updates else 0.0 for _, lost, updates in counts]
     bars = go.Bar(
-        x=[r.name for r in c.recipes],
-        y=[100 * r.lost_share for r in c.recipes],
-        text=[f"{100 * r.lost_share:.2f} %" for r in c.recipes],
-        hovertext=[f"{r.lost} of {r.updates} nonzero updates" for r in c.recipes],
+        x=[name for name, _, _ in counts],
+        y=shares,
+        text=[f"{share:.2f} %" for share in shares],
+        hovertext=[f"{lost} of {updates} nonzero updates" for _, lost, updates in counts],
         textposition="outside",
         cliponaxis=False,
         marker_color=COLOURS[1],
     )
     figure = _laid_out(go.Figure(bars), "Nonzero updates lost", "recipe", "percent")
     return figure.update_yaxes(range=[0, 110])
+
+
+def cost_figure(a: Attribution) -> Any:
+    """What each site costs alone, in loss."""
+    go = require_plotly()
+    sites = [site for site in a.sites if site.recipe != "float32"]
+    bars = go.Bar(
+        x=[site.name for site in sites],
+        y=[site.cost for site in sites],
+        text=[f"{site.cost:+.4f}" for site in sites],
+        hovertext=[f"{site.format}: loss {site.loss:.4f}" for site in sites],
+        textposition="outside",
+        cliponaxis=False,
+        marker_color=COLOURS[0],
+    )
+    title = f"Loss above float32's, {a.recipe} one site at a time"
+    figure = _laid_out(go.Figure(bars), title, "site", "loss")
+    if len(a.comparison.seeds) > 1:
+        band = {"fillcolor": COLOURS[4], "opacity": 0.08, "line_width": 0}
+        figure.add_hrect(y0=-a.spread / 2, y1=a.spread / 2, **band)
+    return figure
 
 
 def _laid_out(figure: Any, title: str, x: str, y: str) -> Any:

@@ -13,6 +13,7 @@ from halfulp.report.document import Section, document
 FIGURES: dict[str, tuple[Callable[[Any], Any], ...]] = {
     "WalkComparison": (figures.walk_figure,),
     "Comparison": (figures.loss_figure, figures.lost_figure),
+    "Attribution": (figures.cost_figure,),
 }
 
 

@@ -13,21 +13,20 @@ from halfulp.training.running import LAST, RecipeResult
 
 
 def comparison_page(c: Comparison) -> Page:
-    """What each recipe reached, what it lost on the way, and what it cost."""
+    """What each recipe reached, what became of its updates, and what it cost."""
     out = Page()
     _title(out, c)
-    table = [["recipe", "loss", *(["least", "most"] if len(c.seeds) > 1 else []), c.metric]]
-    table[0] += ["updates lost", "share"]
-    table += [_reached(c, name) for name in c.names]
+    spread = ["least", "most"] if len(c.seeds) > 1 else []
+    reached = [["recipe", "loss", *spread, c.metric], *(_reached(c, name) for name in c.names)]
     if all(r.metric is None for r in c.recipes):  # nothing was evaluated
-        at = table[0].index(c.metric)
-        table = [row[:at] + row[at + 1 :] for row in table]
-    out.table(table[0], table[1:], right="123456")
-    out.blank()
-    costs = [["recipe", "moved", "cosine", "overflows", "skipped", "scale", "B/param", "s"]]
+        reached = [row[:-1] for row in reached]
+    updates = [["recipe", "updates lost", "share", "moved", "cosine"]]
+    updates += [[name, *_updates(c.of(name)), *_directions(c.of(name))] for name in c.names]
+    costs = [["recipe", "overflows", "skipped", "scale", "B/param", "s"]]
     costs += [_cost(c.of(name)) for name in c.names]
-    out.table(costs[0], costs[1:], right="1234567")
-    out.blank()
+    for table in (reached, updates, costs):
+        out.table(table[0], table[1:], right="12345")
+        out.blank()
     _legend(out, c)
     return out
 
@@ -54,27 +53,25 @@ def _reached(c: Comparison, name: str) -> list[str]:
     losses = [r.loss for r in rows]
     spread = [number(min(losses)), number(max(losses))] if len(rows) > 1 else []
     metrics = [r.metric for r in rows if r.metric is not None]
+    return [name, number(fmean(losses)), *spread, number(fmean(metrics)) if metrics else ""]
+
+
+def _updates(rows: Sequence[RecipeResult]) -> list[str]:
     updates, lost = sum(r.updates for r in rows), sum(r.lost for r in rows)
-    return [
-        name,
-        number(fmean(losses)),
-        *spread,
-        number(fmean(metrics)) if metrics else "",
-        f"{lost} of {updates}",
-        f"{100 * lost / updates:.2f} %" if updates else "–",
-    ]
+    return [f"{lost} of {updates}", f"{100 * lost / updates:.2f} %" if updates else "–"]
+
+
+def _directions(rows: Sequence[RecipeResult]) -> list[str]:
+    return [f"{fmean(r.norm_ratio for r in rows):.3f}", f"{fmean(r.cosine for r in rows):.3f}"]
 
 
 def _cost(rows: Sequence[RecipeResult]) -> list[str]:
-    scales = {r.loss_scale for r in rows}
-    scale = scales.pop() if len(scales) == 1 else None
+    scales = sorted({r.loss_scale for r in rows if r.loss_scale is not None})
     return [
         rows[0].name,
-        f"{fmean(r.norm_ratio for r in rows):.3f}",
-        f"{fmean(r.cosine for r in rows):.3f}",
         str(sum(r.overflows for r in rows)),
         str(sum(r.skipped for r in rows)),
-        f"{scale:g}" if scale else "–" if scale is None and len(rows) == 1 else "",
+        " to ".join(f"{scale:g}" for scale in dict.fromkeys((*scales[:1], *scales[-1:]))) or "–",
         f"{rows[0].bytes_per_parameter:.4g}",
         f"{sum(r.seconds for r in rows):.1f}",
     ]
@@ -95,17 +92,19 @@ def attribution_page(a: Attribution) -> Page:
     out = Page()
     _title(out, a.comparison)
     out.line("  ", (f"{a.recipe}, one site at a time; all else float32", "dim"))
-    table = [["site", "format", "loss", "costs", "updates lost", "share"]]
+    table = [["site", "format", "loss", "costs"]]
+    updates = [["site", "updates lost", "share", "moved", "cosine"]]
     for site in a.sites:
-        reached = _reached(a.comparison, site.recipe)
+        rows = a.comparison.of(site.recipe)
         costs = f"{site.cost:+.4f}" if math.isfinite(site.cost) else str(site.cost)
-        table.append([site.name, site.format, reached[1], costs, *reached[-2:]])
-    out.table(table[0], table[1:], right="2345")
+        table.append([site.name, site.format, number(site.loss), costs])
+        updates.append([site.name, *_updates(rows), *_directions(rows)])
+    out.table(table[0], table[1:], right="23")
+    out.blank()
+    out.table(updates[0], updates[1:], right="1234")
     out.blank()
     out.line("  ", (f"costs: loss above float32's, {number(a.reference)}.", "dim"))
     if len(a.comparison.seeds) > 1:
-        text = (
-            f"float32's own losses differ by {a.spread:.4f} between seeds: no less is told apart."
-        )
+        text = f"float32 itself differs by {a.spread:.4f} between seeds."
         out.line("  ", (text, "dim"))
     return out
