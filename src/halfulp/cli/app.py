@@ -26,6 +26,7 @@ COMMANDS = {
     "walk": "walk",
     "formats": "formats",
     "compare": "compare",
+    "memory": "memory",
     "demo": "demo",
 }
 

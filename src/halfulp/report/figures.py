@@ -11,6 +11,7 @@ from halfulp.updates import WalkComparison
 if TYPE_CHECKING:
     from halfulp.training.attribution import Attribution
     from halfulp.training.comparison import Comparison
+    from halfulp.training.footprint import Memory
 
 # Okabe and Ito's colours, told apart by every eye, and a dash of their own for print.
 COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
@@ -114,6 +115,18 @@ def cost_figure(a: Attribution) -> Any:
         band = {"fillcolor": COLOURS[4], "opacity": 0.08, "line_width": 0}
         figure.add_hrect(y0=-a.spread / 2, y1=a.spread / 2, **band)
     return figure
+
+
+def memory_figure(m: Memory) -> Any:
+    """Bytes of a trained parameter, stacked by role."""
+    go = require_plotly()
+    figure = go.Figure()
+    roles = ("weights", "master", "rest", "state", "gradients")
+    for role, colour in zip(roles, COLOURS, strict=True):
+        values = [getattr(row, role) for row in m.recipes]
+        figure.add_bar(x=[row.name for row in m.recipes], y=values, name=role, marker_color=colour)
+    title = f"Bytes of a trained parameter by role ({m.optimizer})"
+    return _laid_out(figure, title, "recipe", "bytes").update_layout(barmode="stack")
 
 
 def _laid_out(figure: Any, title: str, x: str, y: str) -> Any:

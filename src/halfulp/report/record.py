@@ -14,6 +14,7 @@ FIGURES: dict[str, tuple[Callable[[Any], Any], ...]] = {
     "WalkComparison": (figures.walk_figure,),
     "Comparison": (figures.loss_figure, figures.lost_figure),
     "Attribution": (figures.cost_figure,),
+    "Memory": (figures.memory_figure,),
 }
 
 

@@ -15,6 +15,7 @@ except ModuleNotFoundError:
 from halfulp.training.attribution import Attribution, attribute, sites_of
 from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
 from halfulp.training.experiment import Experiment
+from halfulp.training.footprint import Memory, memory
 from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import Prepared, prepare
@@ -28,6 +29,7 @@ __all__ = [
     "Comparison",
     "Experiment",
     "LossScale",
+    "Memory",
     "Prepared",
     "Recipe",
     "RecipeResult",
@@ -35,6 +37,7 @@ __all__ = [
     "attribute",
     "check_run",
     "compare",
+    "memory",
     "prepare",
     "recipe",
     "sites_of",

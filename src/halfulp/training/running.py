@@ -20,6 +20,7 @@ from torch.utils._pytree import tree_flatten
 from halfulp.errors import HalfulpError
 from halfulp.records import Record
 from halfulp.training.experiment import Build, Experiment, built, describe
+from halfulp.training.footprint import bytes_per_parameter
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import prepare
 from halfulp.training.recipes import Recipe
@@ -142,7 +143,7 @@ def train(
         overflows=counted.overflows,
         skipped=prepared.skipped,
         loss_scale=prepared.scale if by.loss_scale.is_used else None,
-        bytes_per_parameter=0.0,
+        bytes_per_parameter=bytes_per_parameter(by, experiment.optimizer, experiment.model),
         seconds=seconds,
         losses=tuple(losses),
     )

@@ -1,0 +1,45 @@
+"""What recipes keep in memory as text."""
+
+from __future__ import annotations
+
+from halfulp.explanations.page import Page
+from halfulp.training.footprint import Memory, MemoryRow
+
+
+def memory_page(m: Memory) -> Page:
+    """Bytes a parameter by role, and in all."""
+    out = Page()
+    frozen = f", {m.trained:,} of them trained" if m.trained != m.parameters else ""
+    counted = "" if m.target == f"{m.parameters:,} parameters" else f", {m.parameters:,} parameters"
+    out.line((m.target, "title"), (f"{counted}{frozen}  {m.optimizer}", "dim"))
+    header = ["recipe", "weights", "master", "rest", "state", "grads", "B", "kept", "at a step"]
+    out.table(header, [_row(row) for row in m.recipes], right="12345678")
+    out.blank()
+    for line in (
+        "Bytes of a trained parameter by role, and together (B). rest: kept beside the",
+        "weight, as Kahan's compensation. kept, at a step: all parameters, between steps",
+        "and while one is taken, where the optimizer has float32 values and gradients.",
+        "Activations are not counted; operands of few bits are made as they are read.",
+    ):
+        out.line("  ", (line, "dim"))
+    if m.optimizer == "adafactor" and m.target.endswith(" parameters"):
+        text = "Adafactor's state depends on shapes, and is small: give a model to count it."
+        out.line("  ", (text, "dim"))
+    return out
+
+
+def _row(row: MemoryRow) -> list[str]:
+    roles = (row.weights, row.master, row.rest, row.state, row.gradients, row.kept)
+    return [row.name, *(f"{x:.4g}" if x else "–" for x in roles), size(row.total), size(row.peak)]
+
+
+def size(count: float) -> str:
+    """A number of bytes in its largest unit.
+
+    >>> size(512), size(112e9)
+    ('512 B', '104.3 GiB')
+    """
+    unit = 0
+    while count >= 1024 and unit < 5:
+        count, unit = count / 1024, unit + 1
+    return f"{count:.0f} B" if unit == 0 else f"{count:.1f} {'KMGTP'[unit - 1]}iB"
