@@ -16,10 +16,10 @@ def memory_page(m: Memory) -> Page:
     out.table(header, [_row(row) for row in m.recipes], right="12345678")
     out.blank()
     for line in (
-        "Bytes of a trained parameter by role, and together (B). rest: kept beside the",
-        "weight, as Kahan's compensation. kept, at a step: all parameters, between steps",
-        "and while one is taken, where the optimizer has float32 values and gradients.",
-        "Activations are not counted; operands of few bits are made as they are read.",
+        "Bytes of a trained parameter by role, and together (B). rest: kept beside",
+        "the weight, as Kahan's compensation. kept, at a step: all parameters, between",
+        "steps, and while the optimizer has float32 values and gradients of them.",
+        "Not counted: activations, and operands of few bits, made as they are read.",
     ):
         out.line("  ", (line, "dim"))
     if m.optimizer == "adafactor" and m.target.endswith(" parameters"):
@@ -37,9 +37,10 @@ def size(count: float) -> str:
     """A number of bytes in its largest unit.
 
     >>> size(512), size(112e9)
-    ('512 B', '104.3 GiB')
+    ('512 B', '104 GiB')
     """
     unit = 0
     while count >= 1024 and unit < 5:
         count, unit = count / 1024, unit + 1
-    return f"{count:.0f} B" if unit == 0 else f"{count:.1f} {'KMGTP'[unit - 1]}iB"
+    digits = 0 if unit == 0 or count >= 100 else 1
+    return f"{count:.{digits}f} {'KMGTP'[unit - 1] + 'i' if unit else ''}B"
