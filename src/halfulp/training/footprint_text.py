@@ -12,12 +12,12 @@ def memory_page(m: Memory) -> Page:
     frozen = f", {m.trained:,} of them trained" if m.trained != m.parameters else ""
     counted = "" if m.target == f"{m.parameters:,} parameters" else f", {m.parameters:,} parameters"
     out.line((m.target, "title"), (f"{counted}{frozen}  {m.optimizer}", "dim"))
-    header = ["recipe", "weights", "master", "rest", "state", "grads", "B", "kept", "at a step"]
+    header = ["recipe", "weight", "master", "rest", "state", "grad", "B", "kept", "step"]
     out.table(header, [_row(row) for row in m.recipes], right="12345678")
     out.blank()
     for line in (
         "Bytes of a trained parameter by role, and together (B). rest: kept beside",
-        "the weight, as Kahan's compensation. kept, at a step: all parameters, between",
+        "the weight, as Kahan's compensation. kept, step: all parameters, between",
         "steps, and while the optimizer has float32 values and gradients of them.",
         "Not counted: activations, and operands of few bits, made as they are read.",
     ):
