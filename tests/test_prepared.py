@@ -94,7 +94,7 @@ def test_split_gives_the_float32_optimizers_weights(name: str, emulate: bool | N
         prepared.step()
         theirs.step()
         for weight, p in zip(prepared.weights, reference.parameters(), strict=True):
-            joined = weight.storage.join(weight.parameter.detach(), weight.rest)
+            joined = weight.joined()
             assert torch.equal(joined.view(torch.int32), p.detach().view(torch.int32))
 
 
@@ -161,8 +161,9 @@ def test_what_is_taken_apart_is_put_together(name: str) -> None:
     value[:4] = torch.tensor([0.0, -0.0, math.inf, 1e-30])
     for dtype in (torch.float32, torch.bfloat16):
         weight = torch.empty_like(value, dtype=dtype)
-        rest = STORAGES[name].split(value, "bfloat16", weight, 7)
-        joined = STORAGES[name].join(weight, rest)
+        rest, joined = STORAGES[name].room(weight), torch.empty_like(value)
+        STORAGES[name].split(value.clone(), "bfloat16", weight, rest, 7)
+        STORAGES[name].join(weight, rest, joined)
         assert torch.equal(weight.bfloat16().to(dtype), weight)
     error = (joined - value)[torch.isfinite(value)].abs() / value[torch.isfinite(value)].abs()
     bound = {"nearest": 2.0**-8, "stochastic": 2.0**-7, "kahan": 2.0**-16, "split": 0.0}[name]
@@ -179,8 +180,10 @@ def test_every_float32_pattern_survives_the_split() -> None:
     ties = (bits & ~0xFFFF) | 0x8000
     for pattern in (bits, ties, ties - 1, ties + 1):
         weight = torch.empty_like(pattern, dtype=torch.bfloat16)
-        rest = STORAGES["split"].split(pattern.view(torch.float32), "bfloat16", weight, None)
-        assert torch.equal(STORAGES["split"].join(weight, rest).view(torch.int32), pattern)
+        rest, joined = STORAGES["split"].room(weight), torch.empty(len(pattern))
+        STORAGES["split"].split(pattern.view(torch.float32), "bfloat16", weight, rest, None)
+        STORAGES["split"].join(weight, rest, joined)
+        assert torch.equal(joined.view(torch.int32), pattern)
 
 
 def test_small_updates_arrive_on_average_or_exactly() -> None:

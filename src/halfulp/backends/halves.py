@@ -19,23 +19,21 @@ from halfulp.backends.numpy import in_threads
 Array = npt.NDArray[Any]
 
 
-def split_halves(bits: Array, high: Array) -> Array:
-    """Patterns of float32 (int32) as patterns of bfloat16, written to ``high``, and the rest.
+def split_halves(bits: Array, high: Array, low: Array) -> None:
+    """Patterns of float32 (int32) as patterns of bfloat16 and the rest (both int16).
 
-    All are contiguous; the halves are int16.
+    All are contiguous and of one shape.
     """
-    flat, first = bits.reshape(-1), high.reshape(-1)
-    low, kernel = np.empty(flat.size, np.int16), _split_kernel()
-    in_threads(flat.size, lambda a, b: kernel(flat[a:b], first[a:b], low[a:b]))
-    return low.reshape(bits.shape)
+    flat, first, second = bits.reshape(-1), high.reshape(-1), low.reshape(-1)
+    kernel = _split_kernel()
+    in_threads(flat.size, lambda a, b: kernel(flat[a:b], first[a:b], second[a:b]))
 
 
-def join_halves(high: Array, low: Array) -> Array:
-    """The patterns of float32 that :func:`split_halves` took apart."""
-    first, second = high.reshape(-1), low.reshape(-1)
-    out, kernel = np.empty(first.size, np.int32), _join_kernel()
-    in_threads(first.size, lambda a, b: kernel(first[a:b], second[a:b], out[a:b]))
-    return out.reshape(high.shape)
+def join_halves(high: Array, low: Array, bits: Array) -> None:
+    """The patterns of float32 that :func:`split_halves` took apart, written to ``bits``."""
+    flat, first, second = bits.reshape(-1), high.reshape(-1), low.reshape(-1)
+    kernel = _join_kernel()
+    in_threads(flat.size, lambda a, b: kernel(first[a:b], second[a:b], flat[a:b]))
 
 
 # mypy: disable-error-code="no-untyped-def, no-untyped-call"

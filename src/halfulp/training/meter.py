@@ -132,8 +132,7 @@ class _Track:
     def _value_now(self) -> Tensor:
         if self.weight is None or self.weight.is_whole:
             return local(self.value).detach().double()
-        weight = self.weight
-        return weight.storage.join(local(weight.parameter).detach(), weight.rest).double()
+        return self.weight.joined().double()
 
 
 def _step(optimizer: torch.optim.Optimizer) -> None:

@@ -25,6 +25,7 @@ from halfulp.training.scaler import Scaler
 from halfulp.training.storage import rounded
 from halfulp.training.weights import (
     Weight,
+    float32_room,
     kept_modules,
     kept_names,
     local,
@@ -138,8 +139,7 @@ class Prepared:
                 "there are no gradients of prepared.backward(loss) since the last step: call it in "
                 "place of loss.backward()"
             )
-        for weight in self.weights:
-            weight.together()
+        self._put_together()
         self.scaler.unscale_(self.optimizer)
         self._unscaled = True
 
@@ -168,6 +168,19 @@ class Prepared:
         self.skipped += not taken
         self.zero_grad()
         return taken
+
+    def _put_together(self) -> None:
+        sizes = [local(weight.parameter).numel() for weight in self.weights]
+        if not sizes:
+            return
+        device = local(self.weights[0].parameter).device
+        whole = self.weights[0].is_whole
+        values = float32_room(0 if whole else sum(sizes), device)
+        gradients = float32_room(sum(sizes) if self.dtype is not torch.float32 else 0, device)
+        at = 0
+        for weight, size in zip(self.weights, sizes, strict=True):
+            weight.together(values[at : at + size], gradients[at : at + size])
+            at += size
 
     def _stepped(self) -> bool:
         in_format = self.recipe.optimizer != FLOAT32 and self.emulation is not None

@@ -34,14 +34,16 @@ HALF = 1 << 15  # half an ulp of a bfloat16, as float32 patterns
 
 
 class Storage(NamedTuple):
-    """A strategy: a value taken apart, and put together again."""
+    """A strategy: a value taken apart, and put together again, all in memory that is there."""
 
-    #: ``(value, format, weight, seed) -> rest``: the float32 value is rounded to the format and
-    #: written to the weight, a tensor of the format's dtype or of float32; what is kept beside it
-    #: comes back. Without a seed nothing is rounded by chance.
-    split: Callable[[Tensor, str, Tensor, int | None], Tensor | None]
-    #: ``(weight, rest) -> value``, in float32.
-    join: Callable[[Tensor, Tensor | None], Tensor]
+    #: ``(weight) -> rest``: what is kept beside a weight, not yet written; or None.
+    room: Callable[[Tensor], Tensor | None]
+    #: ``(value, format, weight, rest, seed)``: the float32 value is rounded to the format and
+    #: written to the weight, a tensor of the format's dtype or of float32, and to the rest; the
+    #: value may be lost. Without a seed nothing is rounded by chance.
+    split: Callable[[Tensor, str, Tensor, Tensor | None, int | None], None]
+    #: ``(weight, rest, value)``: writes the float32 value.
+    join: Callable[[Tensor, Tensor | None, Tensor], None]
 
 
 def storage_of(recipe: Recipe) -> Storage:
@@ -68,76 +70,84 @@ def write(
         into.copy_(encode(x, target, rounding, seed=seed).view(into.dtype))
 
 
-def _nearest(value: Tensor, target: str, weight: Tensor, seed: int | None) -> None:
+def _nothing(weight: Tensor) -> None:
+    return None
+
+
+def _nearest(
+    value: Tensor, target: str, weight: Tensor, rest: Tensor | None, seed: int | None
+) -> None:
     write(value, target, weight)
 
 
-def _stochastic(value: Tensor, target: str, weight: Tensor, seed: int | None) -> None:
+def _stochastic(
+    value: Tensor, target: str, weight: Tensor, rest: Tensor | None, seed: int | None
+) -> None:
     if seed is None:  # where training begins, nothing has been updated
         write(value, target, weight)
     else:
         write(value, target, weight, "stochastic", seed)
 
 
-def _kahan(value: Tensor, target: str, weight: Tensor, seed: int | None) -> Tensor:
+def _alone(weight: Tensor, rest: Tensor | None, value: Tensor) -> None:
+    value.copy_(weight)
+
+
+def _kahan(
+    value: Tensor, target: str, weight: Tensor, rest: Tensor | None, seed: int | None
+) -> None:
+    assert rest is not None, "the compensation"
     write(value, target, weight)
-    lost = torch.sub(value, weight).nan_to_num_(0.0, 0.0, 0.0)  # of what is not finite, nothing
-    rest = torch.empty_like(weight)
+    lost = value.sub_(weight).nan_to_num_(0.0, 0.0, 0.0)  # of what is not finite, nothing
     write(lost, target, rest)
-    return rest
 
 
-def _with_master(value: Tensor, target: str, weight: Tensor, seed: int | None) -> Tensor:
-    write(value, target, weight)
-    return value
+def _compensated(weight: Tensor, rest: Tensor | None, value: Tensor) -> None:
+    assert rest is not None, "the compensation"
+    value.copy_(weight).add_(rest)
 
 
-def _halves(value: Tensor, target: str, weight: Tensor, seed: int | None) -> Tensor:
+def _bits(weight: Tensor) -> Tensor:
+    return torch.empty_like(weight, dtype=torch.int16, memory_format=torch.contiguous_format)
+
+
+def _halves(
+    value: Tensor, target: str, weight: Tensor, rest: Tensor | None, seed: int | None
+) -> None:
     """The nearest bfloat16 (ties away from zero, so that 16 signed bits hold the rest)."""
+    assert rest is not None, "the other 16 bits"
     bits = value.contiguous().view(torch.int32)
     near = weight if _is_plain(weight) else torch.empty_like(bits, dtype=torch.bfloat16)
     if bits.is_cpu:
-        rest = torch.from_numpy(split_halves(bits.numpy(), near.view(torch.int16).numpy()))
+        split_halves(bits.numpy(), near.view(torch.int16).numpy(), rest.numpy())
     else:
         high = (bits + HALF) & ~(2 * HALF - 1)
-        rest = (bits - high).to(torch.int16)
+        rest.copy_(bits - high)
         near.copy_(high.view(torch.float32))
     if near is not weight:
         weight.copy_(near)
-    return rest
+
+
+def _joined_halves(weight: Tensor, rest: Tensor | None, value: Tensor) -> None:
+    assert rest is not None, "the other 16 bits"
+    near = weight.bfloat16().contiguous()
+    if near.is_cpu and value.is_contiguous():
+        bits = value.view(torch.int32).numpy()
+        join_halves(near.view(torch.int16).numpy(), rest.numpy(), bits)
+    else:
+        bits_of_near = near.float().view(torch.int32)
+        value.copy_((bits_of_near + rest.to(torch.int32)).view(torch.float32))
 
 
 def _is_plain(weight: Tensor) -> bool:
     return weight.dtype is torch.bfloat16 and weight.is_contiguous()
 
 
-def _from_halves(weight: Tensor, rest: Tensor | None) -> Tensor:
-    assert rest is not None, "split keeps 16 bits beside each weight"
-    weight, rest = weight.bfloat16().contiguous(), rest.contiguous()
-    if weight.is_cpu:
-        bits = join_halves(weight.view(torch.int16).numpy(), rest.numpy())
-        return torch.from_numpy(bits).view(torch.float32)
-    return (weight.float().view(torch.int32) + rest.to(torch.int32)).view(torch.float32)
-
-
-def _weight_alone(weight: Tensor, rest: Tensor | None) -> Tensor:
-    return weight.to(torch.float32, copy=True)
-
-
-def _sum_of_both(weight: Tensor, rest: Tensor | None) -> Tensor:
-    value = _weight_alone(weight, rest)
-    return value if rest is None else value.add_(rest.float())
-
-
-def _rest_alone(weight: Tensor, rest: Tensor | None) -> Tensor:
-    assert rest is not None, "a master is kept beside each weight"
-    return rest
-
-
-MASTER = Storage(_with_master, _rest_alone)
+#: The value itself is kept, as the master.
+MASTER = Storage(_nothing, _nearest, _alone)
 STORAGES = {
-    "nearest": Storage(_nearest, _weight_alone),
-    "stochastic": Storage(_stochastic, _weight_alone),
-    "kahan": Storage(_kahan, _sum_of_both),
-    "split": Storage(_halves, _from_halves),
+    "nearest": Storage(_nothing, _nearest, _alone),
+    "stochastic": Storage(_nothing, _stochastic, _alone),
+    "kahan": Storage(torch.empty_like, _kahan, _compensated),
+    "split": Storage(_bits, _halves, _joined_halves),
 }

@@ -4,6 +4,7 @@ from __future__ import annotations
 
 from fnmatch import fnmatchcase
 
+import numpy as np
 import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
@@ -48,6 +49,17 @@ def put_in_format(parameter: Tensor, target: str, dtype: torch.dtype) -> None:
     local(parameter).copy_(values)
 
 
+def float32_room(count: int, device: torch.device) -> Tensor:
+    """Memory for so many float32, not yet written.
+
+    On the CPU NumPy's: of huge pages, where torch's many small pieces fault page by page, which
+    costs ten times what is then done with them.
+    """
+    if device.type == "cpu":
+        return torch.from_numpy(np.empty(count, np.float32))
+    return torch.empty(count, dtype=torch.float32, device=device)
+
+
 class Weight:
     """A parameter of the model in the recipe's format, and the float32 value of it.
 
@@ -58,28 +70,49 @@ class Weight:
     def __init__(self, name: str, parameter: Parameter, by: Recipe, dtype: torch.dtype) -> None:
         self.name, self.parameter, self.target, self.dtype = name, parameter, by.weights, dtype
         self.storage = storage_of(by)
-        self.rest: Tensor | None = None
         self.value = Parameter(parameter.detach().clone())
         parameter.data = parameter.data.to(dtype)
+        self.rest = self.storage.room(local(parameter).detach())
         self.apart(None)
 
     @torch.no_grad()
-    def together(self) -> None:
-        """The value for the optimizer's step, with the gradient that the parameter has."""
-        if self.storage is not MASTER and self.value.data.numel() == 0:
-            self.value.data = self.storage.join(self.parameter.detach(), self.rest)
-        if self.parameter.grad is not None:
-            self.value.grad = self.parameter.grad.float()
-            self.parameter.grad = None
+    def together(self, values: Tensor, gradients: Tensor) -> None:
+        """The value for the optimizer's step, with the gradient that the parameter has.
+
+        ``values`` and ``gradients`` are room for the elements that lie here; a master needs none
+        of the former.
+        """
+        weight = self.parameter.detach()
+        if not self.is_whole and self.value.data.numel() == 0:
+            self.value.data = values.view(weight.shape)
+            self.storage.join(weight, self.rest, self.value.data)
+        elif not self.is_whole:
+            self.storage.join(local(weight), self.rest, local(self.value))
+        given = self.parameter.grad
+        if given is None:
+            return
+        if given.dtype is torch.float32 or hasattr(given, "to_local"):
+            self.value.grad = given.float()
+        else:
+            self.value.grad = gradients.view(weight.shape).copy_(given)
+        self.parameter.grad = None
 
     @torch.no_grad()
     def apart(self, seed: int | None) -> None:
         """The value after a step as it is kept; ``seed`` is for what is rounded by chance."""
+        value, weight = local(self.value).detach(), local(self.parameter).detach()
+        self.storage.split(value, self.target, weight, self.rest, seed)
+        self.drop()
+
+    @torch.no_grad()
+    def joined(self) -> Tensor:
+        """The value as it is kept, of the elements that lie here."""
+        if self.is_whole:
+            return local(self.value).detach()
         weight = local(self.parameter).detach()
-        rest = self.storage.split(local(self.value).detach(), self.target, weight, seed)
-        if self.storage is not MASTER:
-            self.rest = rest
-            self.drop()
+        value = torch.empty_like(weight, dtype=torch.float32)
+        self.storage.join(weight, self.rest, value)
+        return value
 
     @property
     def is_whole(self) -> bool:
@@ -91,12 +124,13 @@ class Weight:
         """A saved value, or what was kept beside the weight."""
         if value is not None:
             self.value.copy_(value)
-        self.rest = None if rest is None else rest.clone()
+        if rest is not None and self.rest is not None:
+            self.rest.copy_(rest)
 
     @torch.no_grad()
     def drop(self) -> None:
         """Forget the value where it can be put together again."""
-        if self.storage is not MASTER and not hasattr(self.value, "to_local"):
+        if not self.is_whole and not hasattr(self.value, "to_local"):
             self.value.data = self.value.data.new_empty(0)
             self.value.grad = None
 
