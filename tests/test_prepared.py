@@ -114,7 +114,7 @@ def test_masters_are_the_float32_optimizers_weights(name: str) -> None:
             prepared.parameters(), reference.parameters(), model.parameters(), strict=True
         ):
             assert torch.equal(master, p)
-            assert torch.equal(weight, p.to(weight.dtype))
+            assert torch.equal(weight.float(), hu.cast(p.detach(), recipe(name).weights))
 
 
 @pytest.mark.parametrize("emulate", [None, True])

@@ -59,7 +59,7 @@ def test_float32_is_the_plain_training_bit_for_bit(digits: Any) -> None:
 
 def test_mixed_float16_is_the_textbook_loop() -> None:
     """Master weights and a scaled loss by hand: float16 copies, gradients back to float32."""
-    found = hu.training.compare(build, ["mixed-float16"], steps=30)
+    found = hu.training.compare(build, ["mixed-float16"], steps=30, emulate=False)
     torch.manual_seed(0)
     experiment = build(0)
     masters = list(experiment.model.parameters())

@@ -26,7 +26,8 @@ from typing import NamedTuple
 import torch
 from torch import Tensor
 
-from halfulp.backends.halves import join_halves, split_halves
+from halfulp.backends.remainders import join_halves, split_compensated, split_halves
+from halfulp.casting import cast_to
 from halfulp.conversion import cast, encode
 from halfulp.training.recipes import FLOAT32, Recipe
 
@@ -97,6 +98,11 @@ def _kahan(
     value: Tensor, target: str, weight: Tensor, rest: Tensor | None, seed: int | None
 ) -> None:
     assert rest is not None, "the compensation"
+    plain = value.is_contiguous() and weight.is_contiguous() and rest.is_contiguous()
+    if value.is_cpu and plain and weight.dtype is not torch.float32:
+        bits, *halves = value.view(torch.int32), weight.view(torch.uint16), rest.view(torch.uint16)
+        split_compensated(cast_to(target), bits.numpy(), *(half.numpy() for half in halves))
+        return
     write(value, target, weight)
     lost = value.sub_(weight).nan_to_num_(0.0, 0.0, 0.0)  # of what is not finite, nothing
     write(lost, target, rest)
