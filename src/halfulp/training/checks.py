@@ -9,6 +9,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 
 from halfulp.errors import HalfulpError
+from halfulp.training import ranks
 from halfulp.training.recipes import Recipe
 
 if TYPE_CHECKING:
@@ -31,6 +32,7 @@ def check_prepared(model: Module, optimizer: Optimizer, by: Recipe) -> None:
             f"{type(optimizer).__name__} computes the loss several times within a step, which no "
             "recipe can follow: take an optimizer whose step needs no closure, such as AdamW"
         )
+    ranks.check_wrapping(model, by)
     _check_parameters(model, by)
     own = {id(p) for p in model.parameters()}
     groups = [p for group in optimizer.param_groups for p in group["params"]]
@@ -58,8 +60,8 @@ def _check_parameters(model: Module, by: Recipe) -> None:
 
 
 _PARTS = (
-    "recipe", "model", "values", "rest", "optimizer", "scaler", "emulation", "steps", "skipped",
-    "seed",
+    "recipe", "model", "values", "rest", "optimizer", "scaler", "emulation", "reduction", "steps",
+    "skipped", "seed",
 )  # fmt: skip
 
 
@@ -77,7 +79,7 @@ def check_state(state: dict[str, Any], prepared: Prepared) -> None:
             f"the saved state is of recipe {saved.name}, and this training is prepared with "
             f"{prepared.recipe.name}: prepare it with the same"
         )
-    own, found = prepared.model.state_dict(), state["model"]
+    own, found = prepared.module.state_dict(), state["model"]
     for name in sorted(own.keys() ^ found.keys()):
         where = "model has and the saved state lacks" if name in own else "saved state has alone"
         raise HalfulpError(

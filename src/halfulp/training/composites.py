@@ -6,8 +6,7 @@ float32, as all are that are emulated. Here they are made to do what they do in 
 
 from __future__ import annotations
 
-from collections.abc import Callable, Iterator
-from contextlib import contextmanager
+from collections.abc import Callable
 from typing import TYPE_CHECKING, Any
 
 import torch
@@ -24,24 +23,18 @@ _RMS_NORMS = (torch.rms_norm, torch.nn.functional.rms_norm)
 _RECURRENT = frozenset((_variable.lstm, _variable.gru, _variable.rnn_tanh, _variable.rnn_relu))
 
 
-@contextmanager
-def composites(emulation: Emulation) -> Iterator[None]:
-    """While an emulation looks on."""
-    before = torch.backends.mha.get_fastpath_enabled()
-    torch.backends.mha.set_fastpath_enabled(False)  # a whole layer in one operator
-    try:
-        with _Composites(emulation):
-            yield
-    finally:
-        torch.backends.mha.set_fastpath_enabled(before)
+class Composites(TorchFunctionMode):
+    """Sees functions while an emulation sees operators.
 
+    That it is there makes torch take layers of transformers apart, which it else runs whole.
+    """
 
-class _Composites(TorchFunctionMode):
     def __init__(self, emulation: Emulation) -> None:
         super().__init__()
         self.emulation = emulation
 
     def __torch_function__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
+        """One function."""
         kwargs = kwargs or {}
         if func in _RMS_NORMS and not self.emulation.kept:
             return self._in_float32(func, args, kwargs)

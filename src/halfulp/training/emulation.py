@@ -12,10 +12,8 @@ float32, and what is recomputed in the middle of the backward pass is rounded as
 
 from __future__ import annotations
 
-import math
 from collections.abc import Iterator
 from contextlib import contextmanager
-from functools import lru_cache
 from typing import Any
 
 import torch
@@ -26,7 +24,8 @@ from torch.utils._pytree import tree_flatten, tree_map
 from halfulp.catalogue import format
 from halfulp.conversion import cast
 from halfulp.errors import HalfulpError
-from halfulp.training.composites import composites
+from halfulp.training.arguments import cast_strided, constant, is_in_format, is_rounded, numbered
+from halfulp.training.composites import Composites
 from halfulp.training.operands import Operands
 from halfulp.training.operators import ACCUMULATED, Plan, plan_of
 from halfulp.training.products import accumulated, convolved, convolved_back
@@ -36,7 +35,6 @@ from halfulp.training.recipes import FLOAT32, Recipe
 # stays float32, or of the loss, which is outside.
 GRADIENT, KEPT, LOSS = "gradient", "kept", "loss"
 _MARK = "_halfulp_mark"
-_LARGEST = torch.finfo(torch.float32).max
 
 
 class Emulation(TorchDispatchMode):
@@ -46,6 +44,8 @@ class Emulation(TorchDispatchMode):
         super().__init__()  # type: ignore[no-untyped-call]  # torch's own
         self.recipe = recipe
         self.operands = Operands(recipe)
+        # Whether weights that are only moved about are numbers of the activations too.
+        self._moves = format(recipe.activations).holds(format(recipe.weights))
         self.kept = 0  # how many modules that stay float32 the forward pass is in
         self.backward = False
         self.where = LOSS  # the mark of where the backward pass is
@@ -58,7 +58,7 @@ class Emulation(TorchDispatchMode):
     def forward_pass(self) -> Iterator[None]:
         """While the model runs."""
         self._products = 0
-        with composites(self), self:
+        with Composites(self), self:
             yield
 
     @contextmanager
@@ -66,7 +66,7 @@ class Emulation(TorchDispatchMode):
         """While gradients are computed."""
         self.backward, self.where, self._products = True, LOSS, 0
         try:
-            with composites(self), self:
+            with Composites(self), self:
                 yield
         finally:
             self.backward = False
@@ -83,6 +83,8 @@ class Emulation(TorchDispatchMode):
 
     def __torch_dispatch__(self, func: Any, types: Any, args: Any = (), kwargs: Any = None) -> Any:
         """One operator."""
+        if any(hasattr(kind, "to_local") for kind in types):
+            return NotImplemented  # a DTensor's operator consists of those on its parts
         plan, kwargs = plan_of(func), kwargs or {}
         mark = self._mark(args) if self.backward else None
         if not plan.is_rounded or plan.is_view or self._is_plain(mark):
@@ -95,9 +97,9 @@ class Emulation(TorchDispatchMode):
         if plan.operands and not self.optimizer:
             return self._product(plan, func, args, kwargs, mark)
         target = self._target(mark, self.recipe.activations)
-        args = _numbered(plan, args, target)
+        args, kwargs = numbered(plan, args, kwargs, target)
         made = func(*args, **kwargs)
-        if not (plan.exact and _is_in_format(plan, args, target)):
+        if not (plan.exact and self._moves and is_in_format(plan, args, target)):
             made = self._rounded(plan, made, args, kwargs, target)
         return _marked(made, mark)
 
@@ -125,7 +127,7 @@ class Emulation(TorchDispatchMode):
         def read(at: int, axis: int, groups: int = 1, part: int = 0) -> Tensor:
             x: Tensor = args[at]
             reads = self.operands.backward if _has_mark(x) else self.operands.forward
-            if reads is None or not _is_rounded(x):
+            if reads is None or not is_rounded(x):
                 return x
             place = None if is_again else (mark, self._products, at, part)
             if groups == 1:
@@ -166,16 +168,16 @@ class Emulation(TorchDispatchMode):
         written = [args[at] for at in plan.written if at < len(args)]
         for x in tree_flatten((written, [kwargs.get(name) for name in plan.keywords]))[0]:
             counter = self.optimizer and isinstance(x, Tensor) and not x.ndim
-            if _is_rounded(x) and not counter:
-                x.copy_(_cast(x, target))
+            if is_rounded(x) and not counter:
+                x.copy_(cast_strided(x, target))
         if not plan.makes:
-            return _constant(made, target) if plan.name == "lift_fresh" else made
+            return constant(made, target) if plan.name == "lift_fresh" else made
         if isinstance(made, Tensor):
-            return _cast(made, target)
+            return cast_strided(made, target)
         if plan.first_alone:
             first, *rest = made
-            return type(made)([_cast(first, target), *rest])
-        return tree_map(lambda x: _cast(x, target), made)
+            return type(made)([cast_strided(first, target), *rest])
+        return tree_map(lambda x: cast_strided(x, target), made)
 
     # Where the recipe begins and ends to hold.
 
@@ -210,74 +212,6 @@ class _Border(torch.autograd.Function):
             gradient = gradient.clone()  # a mark is on a tensor, and others may hold this one
         emulation.where = ctx.mark
         return _marked(gradient, ctx.mark), None, None, None
-
-
-def _is_rounded(x: Any) -> bool:
-    """Whether a tensor holds numbers of a format; what stands for zeros only does so anyway."""
-    if not isinstance(x, Tensor) or x.dtype is not torch.float32 or x._is_zerotensor():
-        return False
-    return x.layout is torch.strided
-
-
-def _cast(x: Any, target: str) -> Any:
-    """A result rounded, with the strides it has, on which views depend."""
-    if not _is_rounded(x):
-        return x
-    if x.is_contiguous():
-        return cast(x, target)
-    order = sorted(range(x.ndim), key=lambda axis: -x.stride(axis))
-    back = sorted(range(x.ndim), key=lambda axis: order[axis])
-    return cast(x.permute(order), target).permute(back)
-
-
-def _constant(made: Tensor, target: str) -> Tensor:
-    """What torch.tensor makes; without dimensions it is a number, and numbers stay as they are."""
-    if made.ndim:
-        return _cast(made, target)  # type: ignore[no-any-return]
-    number = float(made)
-    return made.new_full((), _within(number, target)) if _is_largest(number) else made
-
-
-def _numbered(plan: Plan, args: Any, target: str) -> Any:
-    """Arguments with the format's largest number for float32's: models ask for their dtype's."""
-    if not plan.numbers:
-        return args
-    if plan.name == "nan_to_num":
-        x, nan, high, low = [*args, None, None, None][:4]
-        args = (x, nan, _LARGEST if high is None else high, -_LARGEST if low is None else low)
-    return tuple(
-        _within(x, target) if at in plan.numbers and _is_largest(x) else x
-        for at, x in enumerate(args)
-    )
-
-
-def _within(largest: float, target: str) -> float:
-    return math.copysign(float(format(target).max), largest)
-
-
-def _is_largest(x: Any) -> bool:
-    return isinstance(x, (int, float)) and abs(x) == _LARGEST
-
-
-def _is_in_format(plan: Plan, args: Any, target: str) -> bool:
-    """Whether what an exact operator is given are surely numbers of the format."""
-    for at in plan.numbers:
-        if at < len(args) and args[at] is not None and not _holds(target, args[at]):
-            return False
-    for x in args:
-        for each in x if isinstance(x, (list, tuple)) else (x,):
-            if isinstance(each, Tensor) and each.dtype is not torch.bool:
-                if each.is_floating_point():
-                    if not each.ndim or each.dtype is not torch.float32:
-                        return False
-                elif plan.mixing:
-                    return False
-    return True
-
-
-@lru_cache(maxsize=4096)
-def _holds(target: str, number: float) -> bool:
-    return target == FLOAT32 or float(cast(float(number), target)) == number
 
 
 def _has_mark(x: Any) -> bool:

@@ -73,6 +73,9 @@ FIRST_ALONE = frozenset(
 ) | {name for name in PRODUCTS if "attention" in name and "backward" not in name}
 
 
+#: Operators whose numbers are rounded before they compute: comparisons, and of sums the CPU's.
+COMPARISONS = frozenset("eq ne lt le gt ge".split())
+SUMS = frozenset("add sub rsub index_add _foreach_add _foreach_sub".split())
 #: What is written to although schemas do not say so.
 WRITTEN_UNSAID = {"native_batch_norm": (3, 4), "cudnn_batch_norm": (3, 4)}
 #: A whole layer in one operator, which formats between its parts cannot be emulated in.

@@ -9,6 +9,7 @@ takes apart after it.
 from __future__ import annotations
 
 from collections.abc import Iterator
+from contextlib import nullcontext
 from typing import Any
 
 import torch
@@ -17,10 +18,12 @@ from torch.nn import Module, Parameter
 from torch.optim import Optimizer
 
 from halfulp.errors import HalfulpError
+from halfulp.training import ranks
 from halfulp.training.borders import Borders
 from halfulp.training.checks import check_prepared, check_state
 from halfulp.training.emulation import Emulation
 from halfulp.training.recipes import FLOAT32, Recipe, recipe
+from halfulp.training.reduction import Reduction, ReductionLoss
 from halfulp.training.scaler import Scaler
 from halfulp.training.storage import rounded
 from halfulp.training.weights import (
@@ -31,6 +34,7 @@ from halfulp.training.weights import (
     local,
     put_buffers_in_format,
     put_in_format,
+    whole,
 )
 
 # Formats that torch computes in itself.
@@ -52,6 +56,9 @@ def prepare(
     ``emulate`` None takes torch's own dtypes where the recipe needs no others, but float16 on the
     CPU, for which torch is some twenty times slower than the emulation; True emulates them too,
     False refuses what would have to be. ``seed`` is for stochastic updates.
+
+    On several ranks the model is in torch's DistributedDataParallel, or fully_shard was called on
+    it; which see halfulp.training.distributed.
 
     Raises HalfulpError for an unknown recipe, a model that is not float32, an optimizer that needs
     a closure or updates other parameters, and what is prepared already.
@@ -83,17 +90,24 @@ class Prepared:
             raise HalfulpError(
                 f"recipe {by.name} needs formats that torch does not compute in: emulate it"
             )
+        ranks.check_native(model, by, emulate)
         self.model, self.optimizer, self.recipe, self.seed = model, optimizer, by, seed
+        self.module = ranks.unwrapped(model)  # what has the names, wrapped or not
         self.steps, self.skipped = 0, 0
         device = next(model.parameters()).device
-        slow = by.weights == "float16" and device.type == "cpu"
+        self._is_sharded = bool(ranks.sharded_modules(model))
+        slow = (by.weights == "float16" and device.type == "cpu") or self._is_sharded
         emulated = (slow or not is_native(by)) if emulate is None else emulate
         self.emulation = Emulation(by) if emulated and not by.is_float32 else None
         self.dtype = NATIVE[FLOAT32 if emulated else by.weights]
         self.scaler = Scaler(by.loss_scale, device.type)
         self.weights = self._taken_apart()
         self._stepping = self._unscaled = self._backward = False
-        self._borders = Borders(model, by, self.emulation, self.dtype, kept_modules(model, by))
+        kept = kept_modules(self.module, by)
+        self._borders = Borders(self.module, by, self.emulation, self.dtype, kept)
+        if self.dtype is not torch.float32 and ranks.is_wrapped(model):
+            ranks.rebuild_buckets(model)
+        self.reduction = Reduction(model, by, emulated=self.emulation is not None)
         optimizer.register_step_pre_hook(self._only_here)
 
     # The training loop.
@@ -121,13 +135,16 @@ class Prepared:
                 "backward was called between unscale_ and step: gradients of two scales do not add "
                 "up; accumulate first"
             )
+        if bool(ranks.sharded_modules(self.module)) != self._is_sharded:
+            raise HalfulpError(
+                "fully_shard was called after prepare, and has put other parameters in the place "
+                "of those that are trained: call it first, then make the optimizer and prepare"
+            )
         scaled = self.scaler.scaled(loss)
         self._backward = True
-        if self.emulation is None:
+        with nullcontext() if self.emulation is None else self.emulation.backward_pass():
             scaled.backward()  # type: ignore[no-untyped-call]  # torch's own
-            return
-        with self.emulation.backward_pass():
-            scaled.backward()  # type: ignore[no-untyped-call]  # torch's own
+        self.reduction.settle()
 
     def unscale_(self) -> None:
         """Hand the gradients to the optimizer in float32, divided by the loss scale; once a step.
@@ -165,7 +182,9 @@ class Prepared:
         if taken:
             self._round_states()
         for i, weight in enumerate(self.weights):
-            weight.apart(_seed_of(self.seed, self.steps, i)) if taken else weight.drop()
+            seed = _seed_of(self.seed, self.steps, i, weight.shard)
+            weight.apart(seed) if taken else weight.drop()
+        self.reduction.count()
         self.steps += 1
         self.skipped += not taken
         self.zero_grad()
@@ -207,12 +226,17 @@ class Prepared:
         """Scale all gradients so that their norm is ``most`` at most; the norm they had."""
         if not self._unscaled:
             self.unscale_()
-        return float(torch.nn.utils.clip_grad_norm_(self.parameters(), most))
+        return float(whole(torch.nn.utils.clip_grad_norm_(self.parameters(), most)))
 
     @property
     def scale(self) -> float:
         """The loss scale now."""
         return self.scaler.scale
+
+    @property
+    def reduction_loss(self) -> ReductionLoss:
+        """What the recipe's reduction has cost up to the last step: the same on every rank."""
+        return self.reduction.loss
 
     # Stopping and going on.
 
@@ -227,12 +251,13 @@ class Prepared:
             )
         return {
             "recipe": self.recipe.to_json(),
-            "model": self.model.state_dict(),
+            "model": self.module.state_dict(),
             "values": {w.name: w.value.detach() for w in self.weights if w.is_whole},
-            "rest": {w.name: w.rest for w in self.weights if w.rest is not None},
+            "rest": {w.name: w.saved_rest() for w in self.weights if w.rest is not None},
             "optimizer": self.optimizer.state_dict(),
             "scaler": self.scaler.state_dict(),
             "emulation": {} if self.emulation is None else self.emulation.operands.state_dict(),
+            "reduction": self.reduction.state_dict(),
             "steps": self.steps,
             "skipped": self.skipped,
             "seed": self.seed,
@@ -244,13 +269,14 @@ class Prepared:
         Raises HalfulpError, and changes nothing, where the state is of another recipe or model.
         """
         check_state(state, self)
-        self.model.load_state_dict(state["model"])
+        self.module.load_state_dict(state["model"])
         for weight in self.weights:
             weight.load(state["values"].get(weight.name), state["rest"].get(weight.name))
         self.optimizer.load_state_dict(state["optimizer"])
         self.scaler.load_state_dict(state["scaler"])
         if self.emulation is not None:
             self.emulation.operands.load_state_dict(state["emulation"])
+        self.reduction.load_state_dict(state["reduction"])
         self.steps, self.skipped, self.seed = state["steps"], state["skipped"], state["seed"]
         self.zero_grad()
 
@@ -259,10 +285,10 @@ class Prepared:
     def _taken_apart(self) -> list[Weight]:
         """All weights in their format, and float32 values of them given to the optimizer."""
         by = self.recipe
-        kept = kept_names(self.model, by)
+        kept = kept_names(self.module, by)
         in_format = {
             id(p): (name, p)
-            for name, p in self.model.named_parameters()
+            for name, p in self.module.named_parameters()
             if by.weights != FLOAT32 and name not in kept and p.is_floating_point()
         }
         weights = []
@@ -275,7 +301,7 @@ class Prepared:
                         self.optimizer.state[value] = self.optimizer.state.pop(p)
         for _, p in in_format.values():
             put_in_format(p, by.weights, self.dtype)
-        put_buffers_in_format(self.model, by, self.dtype)
+        put_buffers_in_format(self.module, by, self.dtype)
         return weights
 
     @torch.no_grad()
@@ -297,6 +323,6 @@ class Prepared:
             )
 
 
-def _seed_of(seed: int, step: int, index: int) -> int:
-    """A seed for one weight's stochastic update in one step."""
-    return (seed * 0x9E3779B1 + step * 65_537 + index) % (1 << 62)
+def _seed_of(seed: int, step: int, index: int, shard: int) -> int:
+    """A seed for one weight's stochastic update in one step; replicas must all have the same."""
+    return (seed * 0x9E3779B1 + step * 65_537 + index + (shard << 44)) % (1 << 62)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from fnmatch import fnmatchcase
+from typing import Any
 
 import numpy as np
 import torch
@@ -41,12 +42,24 @@ def local(x: Tensor) -> Tensor:
     return made
 
 
+def whole(x: Tensor) -> Tensor:
+    """All of a tensor, put together from the ranks that have parts of it."""
+    made: Tensor = x.full_tensor() if hasattr(x, "full_tensor") else x
+    return made
+
+
 @torch.no_grad()
 def put_in_format(parameter: Tensor, target: str, dtype: torch.dtype) -> None:
     """A parameter or buffer rounded to a format, in place, and held in a dtype."""
     values = rounded(local(parameter).float(), target)
-    parameter.data = parameter.data.to(dtype)
+    hold_in(parameter, dtype)
     local(parameter).copy_(values)
+
+
+def hold_in(parameter: Tensor, dtype: torch.dtype) -> None:
+    """Change a parameter's dtype; one that stays is not touched, since shards are views."""
+    if parameter.dtype is not dtype:
+        parameter.data = parameter.data.to(dtype)
 
 
 def float32_room(count: int, device: torch.device) -> Tensor:
@@ -71,7 +84,7 @@ class Weight:
         self.name, self.parameter, self.target, self.dtype = name, parameter, by.weights, dtype
         self.storage = storage_of(by)
         self.value = Parameter(parameter.detach().clone())
-        parameter.data = parameter.data.to(dtype)
+        hold_in(parameter, dtype)
         self.rest = self.storage.room(local(parameter).detach())
         self.apart(None)
 
@@ -119,13 +132,36 @@ class Weight:
         """Whether the value is there between steps: it is a master."""
         return self.storage is MASTER
 
+    @property
+    def shard(self) -> int:
+        """Which part of the weight lies here; 0 on all ranks that have the same."""
+        weight: Any = self.parameter
+        number = 0
+        for axis, placement in enumerate(getattr(weight, "placements", ())):
+            if placement.is_shard():
+                mesh = weight.device_mesh
+                number = number * mesh.size(axis) + mesh.get_local_rank(axis)
+        return number
+
+    def saved_rest(self) -> Tensor:
+        """What is kept beside the weight, laid out across ranks as the weight is."""
+        assert self.rest is not None, "asked by those that keep something"
+        weight: Any = self.parameter
+        if not hasattr(weight, "placements"):
+            return self.rest
+        from torch.distributed.tensor import DTensor
+
+        shape, stride = weight.shape, weight.stride()
+        mesh, placements = weight.device_mesh, weight.placements
+        return DTensor.from_local(self.rest, mesh, placements, shape=shape, stride=stride)
+
     @torch.no_grad()
     def load(self, value: Tensor | None, rest: Tensor | None) -> None:
         """A saved value, or what was kept beside the weight."""
         if value is not None:
             self.value.copy_(value)
         if rest is not None and self.rest is not None:
-            self.rest.copy_(rest)
+            self.rest.copy_(local(rest))
 
     @torch.no_grad()
     def drop(self) -> None:
