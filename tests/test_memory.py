@@ -81,7 +81,7 @@ def test_state_is_what_torchs_optimizers_allocate(name: str, make: Any) -> None:
 )
 def test_kept_is_what_a_prepared_training_holds(name: str) -> None:
     model = net()
-    prepared = prepare(model, torch.optim.AdamW(model.parameters()), name)
+    prepared = prepare(model, torch.optim.AdamW(model.parameters()), name, emulate=False)
     prepared.backward(model(torch.ones(2, 30)).square().mean())
     gradients = sum(p.grad.numel() * p.grad.element_size() for p in model.parameters())
     prepared.step()

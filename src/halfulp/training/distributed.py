@@ -22,6 +22,7 @@ Checkpoints are torch.distributed.checkpoint's, and can be loaded on another num
 
 from __future__ import annotations
 
+import io
 import re
 import shutil
 from collections.abc import Callable
@@ -70,7 +71,10 @@ def save(prepared: Prepared, folder: str | Path) -> Path:
     structure = _without_tensors(state, tensors, "")
     number = _from_first(lambda: _next_number(root))
     partial, target = root / f"{_PARTIAL}{number}", root / f"checkpoint-{number:06d}"
-    parts = {"structure": {"state": structure, "ranks": ranks.count()}, f"rank-{_rank()}": own}
+    parts = {
+        "structure": _sealed({"state": structure, "ranks": ranks.count()}),
+        f"rank-{_rank()}": _sealed(own),
+    }
     save_parts(tensors | parts, checkpoint_id=partial, no_dist=not _is_distributed())
     _from_first(lambda: _put_in_place(partial, target))
     return target
@@ -94,9 +98,9 @@ def load(prepared: Prepared, folder: str | Path) -> bool:
         load_parts(wanted, checkpoint_id=source, no_dist=not _is_distributed())
         return wanted
 
-    found = read({"structure": None})["structure"]
+    found = _opened(read({"structure": b""})["structure"])
     name = f"rank-{_rank() % found['ranks']}"
-    own = read({name: None})[name]
+    own = _opened(read({name: b""})[name])
     tensors: dict[str, Tensor] = {}
     state = _with_tensors(found["state"], tensors, _mesh(prepared))
     read(tensors)
@@ -104,6 +108,17 @@ def load(prepared: Prepared, folder: str | Path) -> bool:
     state["model"].update(own["buffers"])
     prepared.load_state_dict(state)
     return True
+
+
+def _sealed(value: Any) -> bytes:
+    """As one piece, which torch would take apart into keys else."""
+    made = io.BytesIO()
+    torch.save(value, made)
+    return made.getvalue()
+
+
+def _opened(value: bytes) -> Any:
+    return torch.load(io.BytesIO(value), weights_only=False, map_location="cpu")
 
 
 def _taken_buffers(prepared: Prepared, state: dict[str, Any]) -> dict[str, Any]:

@@ -50,6 +50,7 @@ class Emulation(TorchDispatchMode):
         self.backward = False
         self.where = LOSS  # the mark of where the backward pass is
         self.optimizer = False
+        self.gathers = False  # whether weights are there for a moment only, put together of shards
         self._products = 0  # of this pass, by which their scales are remembered
 
     # What a pass is.
@@ -127,6 +128,8 @@ class Emulation(TorchDispatchMode):
         def read(at: int, axis: int, groups: int = 1, part: int = 0) -> Tensor:
             x: Tensor = args[at]
             reads = self.operands.backward if _has_mark(x) else self.operands.forward
+            if self.gathers and x.untyped_storage().resizable():
+                x = x.clone()  # memory that NumPy has seen can no longer be given back
             if reads is None or not is_rounded(x):
                 return x
             place = None if is_again else (mark, self._products, at, part)

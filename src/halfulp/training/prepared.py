@@ -99,6 +99,8 @@ class Prepared:
         slow = (by.weights == "float16" and device.type == "cpu") or self._is_sharded
         emulated = (slow or not is_native(by)) if emulate is None else emulate
         self.emulation = Emulation(by) if emulated and not by.is_float32 else None
+        if self.emulation is not None:
+            self.emulation.gathers = self._is_sharded
         self.dtype = NATIVE[FLOAT32 if emulated else by.weights]
         self.scaler = Scaler(by.loss_scale, device.type)
         self.weights = self._taken_apart()

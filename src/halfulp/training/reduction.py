@@ -154,7 +154,13 @@ class _ReduceScatter:
                 input_tensor.div_(group.size())
                 op = dist.ReduceOp.SUM
             sent = self.reduction.contributed(input_tensor)
-            return dist.reduce_scatter_tensor(output_tensor, sent, op, group, async_op)
+            return _scatter(output_tensor, sent, op, group, async_op)
+
+
+# Renamed in torch 2.13.
+_scatter: Any = getattr(dist, "reduce_scatter_single", None) or getattr(
+    dist, "reduce_scatter_tensor", None
+)
 
 
 def _counts(x: Tensor, made: Tensor, target: str) -> Tensor:
