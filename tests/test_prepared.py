@@ -488,6 +488,21 @@ def test_a_state_of_another_training_changes_nothing() -> None:
         prepared.load_state_dict({"recipe": saved["recipe"]})
 
 
+def test_nan_in_the_data_is_said_and_leaves_the_weights() -> None:
+    for name in ("float32", "mixed-float16", "bfloat16-kahan"):
+        model = net()
+        prepared = prepare(model, OPTIMIZERS["adamw"](model.parameters()), name)
+        trained(prepared, batches(2))
+        before = copy.deepcopy(model.state_dict())
+        x, y = batches(1)[0]
+        x[3, 2] = math.nan
+        with pytest.raises(hu.HalfulpError, match="1 of the 48 numbers of the model's input"):
+            prepared.backward(cross_entropy(model(x), y))
+        for key, value in model.state_dict().items():
+            assert torch.equal(value, before[key])
+        assert len(trained(prepared, batches(2))) == 2
+
+
 def test_apex_levels_are_recipes() -> None:
     assert [recipe(f"O{n}").name for n in range(4)] == [
         "float32", "autocast-float16", "mixed-float16", "pure-float16",

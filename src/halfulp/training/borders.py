@@ -14,8 +14,10 @@ import torch
 from torch import Tensor
 from torch.nn import Module
 from torch.nn.attention import SDPBackend, sdpa_kernel
+from torch.utils._pytree import tree_flatten
 
 from halfulp.conversion import cast
+from halfulp.errors import HalfulpError
 from halfulp.training.composites import on_tensors
 from halfulp.training.emulation import Emulation
 from halfulp.training.recipes import FLOAT32, Recipe
@@ -31,6 +33,7 @@ class Borders:
         self.recipe, self.emulation, self.dtype = by, emulation, dtype
         self.device = next(model.parameters()).device.type
         self._open: list[ExitStack] = []
+        self._inputs: Any = ()
         model.register_forward_pre_hook(self._enter, with_kwargs=True, prepend=True)
         model.register_forward_hook(self._leave, with_kwargs=True, always_call=True)
         for _, module in kept if not by.is_float32 else ():
@@ -38,7 +41,7 @@ class Borders:
             module.register_forward_hook(self._leave_kept, with_kwargs=True, always_call=True)
 
     def _enter(self, module: Module, args: Any, kwargs: Any) -> Any:
-        passing = ExitStack()
+        passing, self._inputs = ExitStack(), (args, kwargs)
         self._open.append(passing)
         if self.recipe.autocast:
             dtype = getattr(torch, self.recipe.autocast)
@@ -53,6 +56,19 @@ class Borders:
     def _leave(self, module: Module, args: Any, kwargs: Any, output: Any) -> Any:
         self._open.pop().close()
         return on_tensors(self._cast_output, output)
+
+    def check_inputs(self) -> None:
+        """What the model was given last is free of NaN, or no recipe can learn from it.
+
+        Raises HalfulpError where it is not.
+        """
+        for x in tree_flatten(self._inputs)[0]:
+            if isinstance(x, Tensor) and x.is_floating_point() and bool(x.isnan().any()):
+                count = int(x.isnan().sum())
+                raise HalfulpError(
+                    f"the loss is NaN, and so are {count} of the {x.numel()} numbers of the "
+                    "model's input: leave this batch out; weights are as the last step left them"
+                )
 
     def _cast_input(self, x: Tensor) -> Tensor:
         if self.emulation is None or x.dtype is not torch.float32:

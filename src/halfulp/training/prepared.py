@@ -117,8 +117,8 @@ class Prepared:
     def backward(self, loss: Tensor) -> None:
         """Gradients of a loss, scaled and rounded as the recipe says; they add up until a step.
 
-        Raises HalfulpError within torch.autocast, for what is no single number, and for a loss that
-        depends on no parameter.
+        Raises HalfulpError within torch.autocast, for what is no single number, for a loss that
+        depends on no parameter, and for one that is NaN because the model's input has NaN.
         """
         if not isinstance(loss, Tensor) or loss.numel() != 1 or not loss.requires_grad:
             found = (
@@ -142,6 +142,8 @@ class Prepared:
                 "fully_shard was called after prepare, and has put other parameters in the place "
                 "of those that are trained: call it first, then make the optimizer and prepare"
             )
+        if bool(loss.isnan()):
+            self._borders.check_inputs()
         scaled = self.scaler.scaled(loss)
         self._backward = True
         with nullcontext() if self.emulation is None else self.emulation.backward_pass():
