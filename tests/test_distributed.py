@@ -22,7 +22,7 @@ from halfulp.training import prepare, recipe
 from halfulp.training.distributed import load, save
 
 RECIPES = (
-    "float32", "mixed-float16", "pure-bfloat16", "bfloat16-stochastic", "bfloat16-kahan",
+    "float32", "autocast-float16", "mixed-float16", "pure-bfloat16", "bfloat16-stochastic", "bfloat16-kahan",
     "bfloat16-split", "float8-hybrid", "mxfp8",
 )  # fmt: skip
 NATIVE = ("pure-bfloat16", "bfloat16-stochastic", "bfloat16-kahan", "bfloat16-split")
@@ -65,7 +65,8 @@ def batches(count: int, rank: int | None) -> list[tuple[torch.Tensor, torch.Tens
 
 def with_kept(name: str) -> Any:
     """The recipe with LayerNorm in float32, as a derived one."""
-    return recipe(name).replace(keep_float32=("LayerNorm",)) if "pure" not in name else recipe(name)
+    unkept = name in ("float32", "autocast-float16", "pure-bfloat16")
+    return recipe(name) if unkept else recipe(name).replace(keep_float32=("LayerNorm",))
 
 
 def laid_out(model: Any, layout: str) -> Any:
@@ -227,6 +228,31 @@ def accumulated(rank: int) -> Any:
     return found
 
 
+def rebuilt(rank: int) -> Any:
+    """DistributedDataParallel with what it was made with, and a hook of the user's."""
+    found: dict[str, Any] = {"calls": 0}
+
+    def hook(state, bucket):  # type: ignore[no-untyped-def]  # torch compares annotations
+        found["calls"] += 1
+        return fp16_compress_hook(dist.group.WORLD, bucket)
+
+    from torch.distributed.algorithms.ddp_comm_hooks.default_hooks import fp16_compress_hook
+
+    for name, options in (
+        ("as it is", {}), ("static", {"static_graph": True}),
+        ("views", {"gradient_as_bucket_view": True}), ("unused", {"find_unused_parameters": True}),
+        ("hook", {}),
+    ):  # fmt: skip
+        model = Wrapped(net(), **options)
+        if name == "hook":
+            model.register_comm_hook(None, hook)
+        optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+        prepared = prepare(model, optimizer, "bfloat16-split", emulate=False)
+        trained(prepared, model, batches(5, rank))
+        found[name] = weights(prepared)
+    return found
+
+
 def refused(rank: int) -> Any:
     """What is said, by what was done."""
     from torch.distributed.fsdp import FullyShardedDataParallel, MixedPrecisionPolicy, fully_shard
@@ -258,8 +284,15 @@ def refused(rank: int) -> Any:
         fully_shard(model, mp_policy=MixedPrecisionPolicy(reduce_dtype=torch.bfloat16))
         under("float32", model)
 
+    def on_one() -> None:
+        model = net()
+        mesh = dist.init_device_mesh("cpu", (2, 1), mesh_dim_names=("replicas", "shards"))
+        fully_shard(model, mesh=mesh)
+        under(summing, model)
+
     summing = recipe("float32").replace(reduction="float16")
     tries = {
+        "scattered on one": on_one,
         "too late": too_late,
         "sharded after": sharded_after,
         "hooked": hooked,
@@ -280,7 +313,8 @@ def said(attempt: Any) -> str:
 
 
 JOBS = (
-    same_data, halves, plain, reductions, native_reduction, overflows, accumulated, refused,
+    same_data, halves, plain, reductions, native_reduction, overflows, accumulated, rebuilt,
+    refused,
 )  # fmt: skip
 
 
@@ -309,13 +343,15 @@ def all_jobs(rank: int, folder: Path) -> None:
 def start(work: Any, folder: Path, *more: Any) -> list[Any]:
     """Two processes, with one thread each."""
     context = mp.get_context("spawn")
+    before = os.environ.get("OMP_NUM_THREADS")
     os.environ["OMP_NUM_THREADS"] = "1"
     try:
         processes = [context.Process(target=work, args=(rank, folder, *more)) for rank in range(2)]
         for process in processes:
             process.start()
     finally:
-        del os.environ["OMP_NUM_THREADS"]
+        os.environ.pop("OMP_NUM_THREADS")
+        os.environ.update({} if before is None else {"OMP_NUM_THREADS": before})
     return processes
 
 
@@ -328,10 +364,29 @@ def ended(processes: list[Any], seconds: float = 300) -> list[int | None]:
     return [process.exitcode for process in processes]
 
 
+def once(factory: pytest.TempPathFactory, name: str, work: Any) -> Path:
+    """A folder that one of pytest's workers fills, for all of them."""
+    base = factory.getbasetemp()
+    folder = (base.parent if "PYTEST_XDIST_WORKER" in os.environ else base) / name
+    try:
+        folder.mkdir()
+    except FileExistsError:
+        while not (folder / "done").exists():
+            time.sleep(0.1)
+        return folder
+    try:
+        work(folder)
+    finally:
+        (folder / "done").touch()
+    return folder
+
+
 @pytest.fixture(scope="module")
 def found(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    folder = tmp_path_factory.mktemp("ranks")
-    assert ended(start(all_jobs, folder)) == [0, 0]
+    def work(folder: Path) -> None:
+        assert ended(start(all_jobs, folder)) == [0, 0]
+
+    folder = once(tmp_path_factory, "ranks", work)
     both = [torch.load(folder / f"rank-{rank}.pt", weights_only=False) for rank in range(2)]
 
     def of(job: str) -> list[Any]:
@@ -442,6 +497,15 @@ def test_accumulated_and_clipped_gradients(found: Any, layout: str) -> None:
     assert bits(first[layout][1]) == bits(second[layout][1])
 
 
+def test_buckets_of_other_dtypes_keep_their_options_and_hooks(found: Any) -> None:
+    first, second = found("rebuilt")
+    assert first["calls"] >= 5
+    for name in ("static", "views", "unused"):
+        assert bits(first[name]) == bits(first["as it is"])
+    for name in ("as it is", "hook"):
+        assert bits(first[name]) == bits(second[name])
+
+
 @pytest.mark.parametrize(
     ("done", "says"),
     [
@@ -452,6 +516,7 @@ def test_accumulated_and_clipped_gradients(found: Any, layout: str) -> None:
         ("native", "take emulate=True"),
         ("flat", "shard it with torch.distributed.fsdp.fully_shard"),
         ("nothing adds up", "Sequential adds up none"),
+        ("scattered on one", "on a mesh of 2 × 1 nothing is"),
     ],
 )
 def test_what_cannot_be_is_said_in_one_sentence(found: Any, done: str, says: str) -> None:
@@ -462,10 +527,25 @@ def test_what_cannot_be_is_said_in_one_sentence(found: Any, done: str, says: str
 
 # Stopping and going on.
 
+
+class Normed(torch.nn.Sequential):
+    """With statistics that each rank has its own of."""
+
+    def __init__(self) -> None:
+        super().__init__(torch.nn.Linear(6, 8), torch.nn.BatchNorm1d(8), torch.nn.Linear(8, 3))
+
+
 RESUMED = [
     ("bfloat16-kahan", "wrapped"), ("float8-hybrid", "wrapped"), ("mixed-float16", "sharded"),
     ("bfloat16-split", "sharded"), ("bfloat16-stochastic", "sharded"),
 ]  # fmt: skip
+
+
+def normed() -> tuple[Any, Any]:
+    torch.manual_seed(0)
+    model = Wrapped(Normed(), broadcast_buffers=False)
+    optimizer = torch.optim.SGD(model.parameters(), lr=0.1)
+    return prepare(model, optimizer, "mixed-bfloat16"), model
 
 
 def killed(rank: int, folder: Path) -> None:
@@ -479,6 +559,10 @@ def killed(rank: int, folder: Path) -> None:
         trained(prepared, model, batches(6, rank)[3:])
         save(prepared, folder / f"{name} {layout}")
         trainings.append((prepared, folder / f"{name} {layout}"))
+    prepared, model = normed()
+    trained(prepared, model, batches(3, rank))
+    save(prepared, folder / "normed")
+    torch.save(model.state_dict(), folder / f"normed-{rank}.pt")
     (folder / f"saving-{rank}").touch()
     while True:
         for prepared, place in trainings:
@@ -496,6 +580,11 @@ def resumed(rank: int, folder: Path) -> None:
         steps = prepared.steps
         losses = trained(prepared, model, batches(12, rank)[6:])
         found[name, layout] = steps, losses, expected[6:], weights(prepared), weights(never)
+    prepared, model = normed()
+    assert load(prepared, folder / "normed")
+    found["normed"] = model.state_dict(), torch.load(folder / f"normed-{rank}.pt")
+    prepared, _ = training("bfloat16-kahan", "sharded")
+    found["whole"] = said(lambda: load(prepared, folder / "bfloat16-kahan wrapped"))
     prepared, _ = training("float32", "wrapped")
     found["none yet"] = load(prepared, folder / "not there")
     (folder / "a file").touch()
@@ -505,10 +594,7 @@ def resumed(rank: int, folder: Path) -> None:
     dist.destroy_process_group()
 
 
-@pytest.fixture(scope="module")
-def after_the_kill(tmp_path_factory: pytest.TempPathFactory) -> Any:
-    """Both processes are killed while they save, and two others go on."""
-    folder = tmp_path_factory.mktemp("killed")
+def kill_and_resume(folder: Path) -> None:
     processes = start(killed, folder)
     deadline = time.monotonic() + 120
     saving = [folder / f"saving-{rank}" for rank in range(2)]
@@ -520,6 +606,12 @@ def after_the_kill(tmp_path_factory: pytest.TempPathFactory) -> Any:
         os.kill(process.pid, signal.SIGKILL)
     assert ended(processes) == [-signal.SIGKILL] * 2
     assert ended(start(resumed, folder)) == [0, 0]
+
+
+@pytest.fixture(scope="module")
+def after_the_kill(tmp_path_factory: pytest.TempPathFactory) -> Any:
+    """Both processes are killed while they save, and two others go on."""
+    folder = once(tmp_path_factory, "killed", kill_and_resume)
     return folder, [torch.load(folder / f"resumed-{r}.pt", weights_only=False) for r in range(2)]
 
 
@@ -539,12 +631,23 @@ def test_checkpoints_are_found_refused_or_not_there(after_the_kill: Any) -> None
         assert each["none yet"] is False
         assert "no checkpoint can be kept" in each["refused"]
         assert "recipe bfloat16-kahan" in each["other recipe"]
+        assert "the checkpoint is of whole weights" in each["whole"]
+
+
+def test_each_ranks_own_buffers_come_back(after_the_kill: Any) -> None:
+    means = []
+    for each in after_the_kill[1]:
+        ours, before = each["normed"]
+        assert all(torch.equal(ours[name], x) for name, x in before.items())
+        means.append(ours["module.1.running_mean"])
+    assert not torch.equal(*means)
 
 
 @pytest.mark.parametrize(("name", "layout"), RESUMED)
 def test_one_process_goes_on_from_two(after_the_kill: Any, name: str, layout: str) -> None:
     """Whole weights are put together from both ranks' parts."""
-    prepared, model = training(name, "alone", True, seed=0)
+    emulate = True if layout == "sharded" else None  # as it was
+    prepared, model = training(name, "alone", emulate, seed=0)
     assert load(prepared, after_the_kill[0] / f"{name} {layout}")
     assert prepared.steps == 6
     assert all(np.isfinite(trained(prepared, model, batches(2, None))))

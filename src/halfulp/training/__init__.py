@@ -20,6 +20,7 @@ from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import Prepared, prepare
 from halfulp.training.recipes import RECIPES, Recipe, recipe
+from halfulp.training.reduction import ReductionLoss
 
 __all__ = [
     "DYNAMIC",
@@ -33,6 +34,7 @@ __all__ = [
     "Prepared",
     "Recipe",
     "RecipeResult",
+    "ReductionLoss",
     "UpdateMeter",
     "attribute",
     "check_run",

@@ -1,10 +1,10 @@
 """Training under a recipe on several ranks, and checkpoints that outlive any of them.
 
-Two ways of torch to train on several ranks go with every recipe:
+Two ways of torch to train on several ranks go with every recipe::
 
->>> # model = DistributedDataParallel(net)         # whole weights on each rank, or
->>> # fully_shard(net); model = net                # a part of them on each
->>> # prepared = prepare(model, optimizer, "mixed-bfloat16")
+    model = DistributedDataParallel(net)   # whole weights on each rank
+    fully_shard(net)                       # or a part of them on each: model = net
+    prepared = prepare(model, optimizer, "mixed-bfloat16")
 
 A recipe's ``reduction`` is the format that gradients are added up in; what it costs is
 ``prepared.reduction_loss``. Stochastic updates are the same on all ranks that have the same
@@ -12,12 +12,14 @@ weights, and a gradient that is not finite on one rank makes all of them skip th
 
 Saving and going on, on all ranks together, is two lines, of which the second stands before the
 training loop. No crash, also none while saving, leaves the folder without a whole checkpoint, once
-there is one; and the training goes on with the bits that it would have had:
+there is one; and the training goes on with the bits that it would have had::
 
->>> # save(prepared, "checkpoints")                # every so often
->>> # load(prepared, "checkpoints")                # False where there is none yet
+    save(prepared, "checkpoints")          # every so often
+    load(prepared, "checkpoints")          # False where there is none yet
 
-Checkpoints are torch.distributed.checkpoint's, and can be loaded on another number of ranks.
+Checkpoints are torch.distributed.checkpoint's. They can be loaded on another number of ranks, also
+on one; torch's random state (dropout's) is not among what they hold. Like all of torch's they run
+code when they are opened: load none that you do not trust.
 """
 
 from __future__ import annotations
@@ -25,7 +27,9 @@ from __future__ import annotations
 import io
 import re
 import shutil
-from collections.abc import Callable
+import warnings
+from collections.abc import Callable, Iterator
+from contextlib import contextmanager
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
 
@@ -75,7 +79,8 @@ def save(prepared: Prepared, folder: str | Path) -> Path:
         "structure": _sealed({"state": structure, "ranks": ranks.count()}),
         f"rank-{_rank()}": _sealed(own),
     }
-    save_parts(tensors | parts, checkpoint_id=partial, no_dist=not _is_distributed())
+    with _quietly():
+        save_parts(tensors | parts, checkpoint_id=partial, no_dist=not _is_distributed())
     _from_first(lambda: _put_in_place(partial, target))
     return target
 
@@ -95,13 +100,15 @@ def load(prepared: Prepared, folder: str | Path) -> bool:
     source = Path(folder) / f"checkpoint-{number:06d}"
 
     def read(wanted: dict[str, Any]) -> dict[str, Any]:
-        load_parts(wanted, checkpoint_id=source, no_dist=not _is_distributed())
+        with _quietly():
+            load_parts(wanted, checkpoint_id=source, no_dist=not _is_distributed())
         return wanted
 
     found = _opened(read({"structure": b""})["structure"])
     name = f"rank-{_rank() % found['ranks']}"
     own = _opened(read({name: b""})[name])
     tensors: dict[str, Tensor] = {}
+    _check_layout(found["state"]["model"], _mesh(prepared))
     state = _with_tensors(found["state"], tensors, _mesh(prepared))
     read(tensors)
     state["emulation"] = own["emulation"]
@@ -163,6 +170,22 @@ def _mesh(prepared: Prepared) -> Any:
     """The mesh that weights are laid out on, or None where they are whole."""
     meshes = (getattr(p, "device_mesh", None) for p in prepared.module.parameters())
     return next((mesh for mesh in meshes if mesh is not None), None)
+
+
+def _check_layout(model: dict[str, Any], mesh: Any) -> None:
+    if mesh is not None and all(place.placements is None for place in model.values()):
+        raise HalfulpError(
+            "the checkpoint is of whole weights, and the model is in fully_shard: load it in "
+            "DistributedDataParallel or in one process"
+        )
+
+
+@contextmanager
+def _quietly() -> Iterator[None]:
+    """Without a warning that one process is not several."""
+    with warnings.catch_warnings():
+        warnings.filterwarnings("ignore", message="torch.distributed is disabled")
+        yield
 
 
 def _is_distributed() -> bool:

@@ -96,9 +96,11 @@ class Prepared:
         self.steps, self.skipped = 0, 0
         device = next(model.parameters()).device
         self._is_sharded = bool(ranks.sharded_modules(model))
-        slow = (by.weights == "float16" and device.type == "cpu") or self._is_sharded
+        slow = by.weights == "float16" and device.type == "cpu"
+        slow = slow or (self._is_sharded and by.weights != FLOAT32)
         emulated = (slow or not is_native(by)) if emulate is None else emulate
-        self.emulation = Emulation(by) if emulated and not by.is_float32 else None
+        native = by.is_float32 or by.autocast  # which is torch's in any case
+        self.emulation = Emulation(by) if emulated and not native else None
         if self.emulation is not None:
             self.emulation.gathers = self._is_sharded
         self.dtype = NATIVE[FLOAT32 if emulated else by.weights]

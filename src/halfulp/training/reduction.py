@@ -77,6 +77,7 @@ class Reduction:
         for p in model.parameters():
             if hasattr(p, "device_mesh") and not self._groups:
                 self._groups = p.device_mesh.get_all_groups()
+                _check_scattered(p, str(self.target))
 
     def contributed(self, x: Tensor) -> Tensor:
         """What this rank adds to a sum, rounded and counted."""
@@ -134,6 +135,16 @@ class Reduction:
     def load_state_dict(self, counts: Sequence[int]) -> None:
         """Go on counting from those of a saved training."""
         self.loss, self._seen = ReductionLoss(*counts), None
+
+
+def _check_scattered(p: Any, target: str) -> None:
+    """Gradients are rounded where they are scattered, which torch leaves out on one rank."""
+    mesh, shards = p.device_mesh, [i for i, at in enumerate(p.placements) if at.is_shard()]
+    if mesh.size() > 1 and all(mesh.size(axis) == 1 for axis in shards):
+        raise HalfulpError(
+            f"reduction={target} under fully_shard rounds what is scattered, and on a mesh of "
+            f"{' × '.join(map(str, mesh.shape))} nothing is: take DistributedDataParallel"
+        )
 
 
 class _ReduceScatter:
