@@ -347,6 +347,10 @@ def test_the_commands_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> N
     commands = [line.split("`")[1].split()[1:] for line in lines]
     assert {c[0] for c in commands} == set(COMMANDS)
     for arguments in commands:
-        if arguments[0] not in ("compare", "demo"):  # these need the extras: tested with them
+        if arguments[0] not in (
+            "compare",
+            "memory",
+            "demo",
+        ):  # these need the extras: tested with them
             chosen = [a for a in arguments if not a.startswith("[")]
             assert halfulp(capsys, *chosen)[0] == 0
