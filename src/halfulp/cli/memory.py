@@ -10,7 +10,7 @@ from halfulp.cli import parsing
 from halfulp.cli.output import check_html, emit
 
 
-@click.command(short_help="Bytes a parameter, and in all, by recipe.")
+@click.command(cls=parsing.NumberCommand, short_help="Bytes a parameter, and in all, by recipe.")
 @click.argument("target")
 @click.option("--recipes", metavar="NAMES", help="A comma-separated choice; default: all.")
 @click.option("--optimizer", metavar="NAME", help="Such as adamw (the default) or sgd-momentum.")
@@ -25,15 +25,31 @@ def memory(
     is counted, and whose optimizer is taken unless --optimizer names another.
     """
     from halfulp import training
-    from halfulp.training.experiment import BUILTIN, built, find_build
+    from halfulp.training.experiment import built, find_build
 
     check_html(html)
     chosen = parsing.names(recipes) if recipes is not None else list(training.RECIPES)
     counted: Any = target
-    kind: Any = optimizer or "adamw"
-    if target in BUILTIN or ":" in target or target.endswith(".py"):
+    kind: Any = "adamw" if optimizer is None else optimizer
+    if _is_build(target):
         experiment = built(find_build(target), 0, target)
-        counted, kind = experiment.model, optimizer or experiment.optimizer
+        counted = experiment.model
+        kind = experiment.optimizer if optimizer is None else optimizer
     name = None if counted is target else target
     result = training.memory(counted, chosen, optimizer=kind, target=name)
     emit(result, as_json, html, f"Memory of {result.target}")
+
+
+def _is_build(target: str) -> bool:
+    """Whether a target names a build; what names nothing is refused here, where both are known."""
+    from halfulp.errors import HalfulpError, listed
+    from halfulp.training.experiment import BUILTIN
+    from halfulp.training.footprint import count_of
+
+    if target in BUILTIN or target.endswith(".py") or target.rpartition(":")[0].endswith(".py"):
+        return True
+    try:
+        count_of(target)
+    except HalfulpError as error:
+        raise HalfulpError(f"{error}; or a model: {listed(BUILTIN)}, or file.py:build") from None
+    return False
