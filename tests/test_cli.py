@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 import json
+import pkgutil
 import subprocess
 import sys
 from pathlib import Path
@@ -329,6 +330,14 @@ def test_public_names_are_kept() -> None:
         assert getattr(hu, name) is not None
     with pytest.raises(AttributeError, match="no attribute"):
         hu.nothing  # noqa: B018
+
+
+def test_no_module_hides_a_public_function() -> None:
+    """Importing a module sets its name on the package, over a function of that name."""
+    import halfulp as hu
+
+    public = set(dir(hu)) - {"training"}
+    assert not public & {module.name for module in pkgutil.iter_modules(hu.__path__)}
 
 
 README = Path(__file__).parent.parent / "README.md"

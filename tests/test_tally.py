@@ -18,7 +18,7 @@ import oracle
 from cases import CATALOGUE, CUSTOMS, DRAWN_AND_NOT, MODES, by_name
 from halfulp.backends import evidence
 from halfulp.casting import cast_to
-from halfulp.tally import Tally, tally
+from halfulp.tallies import Tally, tally
 
 FORMATS = [f for f in (*CATALOGUE, *CUSTOMS) if f.precision <= 24 and f.width <= 32]
 SOURCES = [np.float32, np.float64, np.float16, ml_dtypes.bfloat16, ml_dtypes.float8_e5m2]

@@ -16,9 +16,9 @@ _HOMES = {
     "format": "catalogue",
     "formats": "catalogue",
     "p3109_formats": "catalogue",
-    "BlockFormat": "block_formats",
-    "block_format": "block_formats",
-    "block_formats": "block_formats",
+    "BlockFormat": "block_catalogue",
+    "block_format": "block_catalogue",
+    "block_formats": "block_catalogue",
     "Blocks": "blocks",
     "pack": "packing",
     "unpack": "packing",
@@ -29,7 +29,7 @@ _HOMES = {
     "digits": "exact",
     "from_digits": "exact",
     "neighbours": "exact",
-    "tally": "tally",
+    "tally": "tallies",
     "add": "arithmetic",
     "sub": "arithmetic",
     "mul": "arithmetic",
@@ -55,9 +55,9 @@ if TYPE_CHECKING:
     from halfulp.arithmetic import mul as mul
     from halfulp.arithmetic import sqrt as sqrt
     from halfulp.arithmetic import sub as sub
-    from halfulp.block_formats import BlockFormat as BlockFormat
-    from halfulp.block_formats import block_format as block_format
-    from halfulp.block_formats import block_formats as block_formats
+    from halfulp.block_catalogue import BlockFormat as BlockFormat
+    from halfulp.block_catalogue import block_format as block_format
+    from halfulp.block_catalogue import block_formats as block_formats
     from halfulp.blocks import Blocks as Blocks
     from halfulp.catalogue import Format as Format
     from halfulp.catalogue import format as format
@@ -81,7 +81,7 @@ if TYPE_CHECKING:
     from halfulp.reductions import dot as dot
     from halfulp.reductions import matmul as matmul
     from halfulp.reductions import sum as sum
-    from halfulp.tally import tally as tally
+    from halfulp.tallies import tally as tally
     from halfulp.updates import walk as walk
     from halfulp.updates import walk_all as walk_all
 

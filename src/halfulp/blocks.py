@@ -8,7 +8,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from typing import Any
 
-from halfulp.block_formats import BlockFormat, block_format
+from halfulp.block_catalogue import BlockFormat, block_format
 from halfulp.casting import Cast, Policy, checked_seed
 from halfulp.catalogue import Format, NanStyle
 from halfulp.errors import HalfulpError

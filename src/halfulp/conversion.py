@@ -11,7 +11,7 @@ from fractions import Fraction
 from functools import lru_cache
 from typing import Any
 
-from halfulp.block_formats import BlockFormat, is_block_format
+from halfulp.block_catalogue import BlockFormat, is_block_format
 from halfulp.casting import Cast, Policy, checked_seed, code_number
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError

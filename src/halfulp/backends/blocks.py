@@ -38,7 +38,7 @@ from halfulp.backends.numpy import (
     in_threads,
     stretches,
 )
-from halfulp.block_formats import BlockFormat
+from halfulp.block_catalogue import BlockFormat
 from halfulp.carrier import Outcome, is_plain
 from halfulp.casting import Cast, cast_to, number_code
 from halfulp.catalogue import Format, format

@@ -3,7 +3,7 @@
 from __future__ import annotations
 
 from halfulp.explanations.page import Page
-from halfulp.tally import Errors, Tallies, Tally
+from halfulp.tallies import Errors, Tallies, Tally
 
 
 def tally_page(t: Tally) -> Page:

@@ -19,7 +19,7 @@ from functools import lru_cache
 import torch
 from torch import Tensor
 
-from halfulp.block_formats import BlockFormat
+from halfulp.block_catalogue import BlockFormat
 from halfulp.blocks import cast_values
 from halfulp.catalogue import Format, format
 from halfulp.conversion import cast

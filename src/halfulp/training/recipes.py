@@ -16,7 +16,7 @@ from dataclasses import dataclass
 from functools import lru_cache
 from typing import Any
 
-from halfulp.block_formats import BlockFormat, block_format, is_block_format
+from halfulp.block_catalogue import BlockFormat, block_format, is_block_format
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError, listed, unknown
 from halfulp.orders import checked_block
