@@ -120,8 +120,7 @@ class Shape(NamedTuple):
 @lru_cache(maxsize=4096)
 def shape_of(cast: Cast, carrier: Carrier, *, codes: bool) -> Shape:
     """The shape of a cast on a carrier."""
-    container = cast.target if codes else carrier.source
-    return _shape_of(cast, carrier, container, plan(cast, carrier, 0, codes=codes))
+    return _shape_of(cast, carrier, plan(cast, carrier, 0, codes=codes), codes=codes)
 
 
 @lru_cache(maxsize=1024)
@@ -140,11 +139,11 @@ def for_errors(cast: Cast, carrier: Carrier, seed: int) -> tuple[Shape, Plan]:
     o = o._replace(infinite=o.over, infinite_negative=o.over_negative)
     nan = infinity | 1
     made = made._replace(outcome=o._replace(nan=nan, nan_negative=nan | sign))
-    return _shape_of(cast, carrier, carrier.source, made), made
+    return _shape_of(cast, carrier, made, codes=False), made
 
 
-def _shape_of(cast: Cast, carrier: Carrier, container: Format, made: Plan) -> Shape:
-    codes = container is cast.target
+def _shape_of(cast: Cast, carrier: Carrier, made: Plan, *, codes: bool) -> Shape:
+    container = cast.target if codes else carrier.source
     sign = _signed(container.sign_bit, carrier.bits)
     infinities_overflow = cast.target.emax <= carrier.source.emax
     plain = infinities_overflow and is_plain(made.place, made.outcome, sign)

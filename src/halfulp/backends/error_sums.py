@@ -24,7 +24,6 @@ from halfulp.backends.numpy import (
 )
 from halfulp.backends.references import borrowed, keep
 from halfulp.backends.symbols import jitable
-from halfulp.backends.vectors import LINE, fetch_line
 from halfulp.casting import Cast, number_code
 from halfulp.exact import number
 from halfulp.patterns import Carrier, Shape, for_errors, leaps
@@ -124,8 +123,6 @@ def _sums_loop(bits, values, first, flats, sums, compared, largest, where):
         for i in range(given.size):
             own[i] = given[i]
         own[given.size :] = 0.0
-        for i in range(start + LEAF, min(start + 2 * LEAF, values.size), LINE // values.itemsize):
-            fetch_line(values, i)  # the next leaf, while this one is computed
         found = sums[start // FOLD], compared, largest, where
         one(patterns, own, given.size, first + start, flats, narrow, broad, found)
     keep(rows)

@@ -12,7 +12,7 @@ import numpy.typing as npt
 from halfulp.backends import evidence, narrow
 from halfulp.backends.classes import FOLD, Classes, classes_seen
 from halfulp.backends.error_sums import Sums, error_sums
-from halfulp.backends.numpy import NATIVE, check_dtype, in_threads, stretches, widening
+from halfulp.backends.numpy import NATIVE, check_dtype, stretches, widening
 from halfulp.casting import Cast
 
 Array = npt.NDArray[Any]
@@ -80,19 +80,11 @@ def _count(
         np.zeros(1 << (8 * dtype.itemsize), np.int64),
     )
     binades = narrow.counted_binades(counts, dtype)
-
-    def look(start: int, end: int) -> list[Any]:
-        named = [casts[i] for i in chosen[start:end]]
-        classes = [narrow.classes_counted(counts, cast, dtype) for cast in named]
-        sums = [narrow.sums_counted(counts, cast, dtype) if errors else None for cast in named]
-        return list(zip(classes, sums, strict=True))
-
-    looked = [of_cast for part in in_threads(len(chosen), look, piece=1) for of_cast in part]
-    for i, (classes, _) in zip(chosen, looked, strict=True):
-        parts[i].add(classes)
+    for i in chosen:
+        parts[i].add(narrow.classes_counted(counts, casts[i], dtype))
         parts[i].binades = binades
     if errors:
-        found = [sums for _, sums in looked]
+        found = [narrow.sums_counted(counts, casts[i], dtype) for i in chosen]
         wheres = [-1] * len(chosen)
         for first, part in stretches(x, FOLD):
             missing = [p if at < 0 else -1 for (_, p), at in zip(found, wheres, strict=True)]
