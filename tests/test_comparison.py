@@ -17,15 +17,6 @@ from halfulp.training.loss_scale import UNSCALED
 FAST = {"steps": 30}
 
 
-@pytest.fixture(autouse=True)
-def one_thread() -> Any:
-    """Threads of several trainings would wait for one another."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def same(a: Any, b: Any) -> bool:
     """The same results, but for the time they took."""
     leave = {"seconds"}

@@ -5,7 +5,6 @@ from __future__ import annotations
 import copy
 import math
 from collections import Counter
-from collections.abc import Iterator
 from functools import partial
 from pydoc_data.topics import topics
 from typing import Any, NamedTuple
@@ -16,15 +15,7 @@ import torch
 from halfulp.errors import HalfulpError
 from halfulp.training.examples import convnet, gpt, underflow
 from halfulp.training.experiment import BUILTIN, Experiment, built, find_build
-
-
-@pytest.fixture(autouse=True, scope="module")
-def one_thread() -> Iterator[None]:
-    """Threads of torch that wait for each other on busy cores take a hundred times as long."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
+from trainings import plainly
 
 
 def made(name: str, seed: int = 0, **options: Any) -> Experiment:
@@ -34,14 +25,7 @@ def made(name: str, seed: int = 0, **options: Any) -> Experiment:
 
 def trained(experiment: Experiment) -> tuple[list[float], float]:
     """The losses of a plain float32 training, and the metric after it."""
-    losses = []
-    for inputs, targets in experiment.batches:
-        experiment.optimizer.zero_grad()
-        loss = experiment.loss(experiment.model(inputs), targets)
-        loss.backward()
-        experiment.optimizer.step()
-        losses.append(float(loss.detach()))
-    return losses, measured(experiment)
+    return plainly(experiment), measured(experiment)
 
 
 def measured(experiment: Experiment) -> float:

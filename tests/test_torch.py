@@ -20,15 +20,6 @@ FORMATS = [*CATALOGUE, *CUSTOMS]
 NARROW = [name for name in backend.FLOAT_DTYPES if name not in ("float64", "float32")]
 
 
-@pytest.fixture(autouse=True)
-def _one_thread() -> Any:
-    """A hundred small operations on two threads take longer than on one."""
-    before = torch.get_num_threads()
-    torch.set_num_threads(1)
-    yield
-    torch.set_num_threads(before)
-
-
 def tensor_of(array: np.ndarray) -> torch.Tensor:
     """A tensor of the same memory."""
     if array.dtype.name in ("float32", "float64") or array.dtype.kind in "iu":

@@ -18,6 +18,7 @@ from halfulp.cli.app import run
 from halfulp.training.examples.digits import build
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import prepare
+from trainings import plainly
 
 CLASSIC = ("float32", "pure-float16", "mixed-float16", "pure-bfloat16", "mixed-bfloat16")
 
@@ -46,15 +47,7 @@ def test_pure_bfloat16_learns_nothing_and_masters_cure_it(digits: Any) -> None:
 
 def test_float32_is_the_plain_training_bit_for_bit(digits: Any) -> None:
     torch.manual_seed(0)
-    experiment = build(0)
-    losses = []
-    for inputs, targets in experiment.batches:
-        experiment.optimizer.zero_grad()
-        loss = experiment.loss(experiment.model(inputs), targets)
-        loss.backward()
-        experiment.optimizer.step()
-        losses.append(float(loss.detach()))
-    assert tuple(losses) == digits.recipes[0].losses
+    assert tuple(plainly(build(0))) == digits.recipes[0].losses
 
 
 def test_mixed_float16_is_the_textbook_loop() -> None:

@@ -78,16 +78,13 @@ def loss_figure(c: Comparison) -> Any:
 def lost_figure(c: Comparison) -> Any:
     """The share of nonzero updates that each recipe lost."""
     go = require_plotly()
-    counts = [
-        (name, sum(r.lost for r in c.of(name)), sum(r.updates for r in c.of(name)))
-        for name in c.names
-    ]
-    shares = [100 * lost / updates if updates else 0.0 for _, lost, updates in counts]
+    counts = [c.updates_of(name) for name in c.names]
+    shares = [100 * lost / updates if updates else 0.0 for lost, updates in counts]
     bars = go.Bar(
-        x=[name for name, _, _ in counts],
+        x=c.names,
         y=shares,
         text=[f"{share:.2f} %" for share in shares],
-        hovertext=[f"{lost} of {updates} nonzero updates" for _, lost, updates in counts],
+        hovertext=[f"{lost} of {updates} nonzero updates" for lost, updates in counts],
         textposition="outside",
         cliponaxis=False,
         marker_color=COLOURS[1],

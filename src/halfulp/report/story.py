@@ -12,8 +12,9 @@ from halfulp.explanations.conversion import explain
 from halfulp.explanations.operation import explain_operation
 from halfulp.report.document import Section
 from halfulp.report.record import section
-from halfulp.training.comparison import Comparison, RecipeResult
+from halfulp.training.comparison import Comparison
 from halfulp.training.comparison_text import share_text
+from halfulp.training.running import RecipeResult
 from halfulp.updates import walk_all
 
 # What the story trains under: the formats of the article, and the two cures without a master.
@@ -88,9 +89,9 @@ def _findings(by_name: dict[str, RecipeResult]) -> str:
     for kind in ("float16", "bfloat16"):
         pure, mixed = by_name[f"pure-{kind}"], by_name[f"mixed-{kind}"]
         told.append(
-            f"Pure {kind} lost {share_text(pure)} of its nonzero updates ({pure.lost} of "
-            f"{pure.updates}) and reached {_percent(pure)}; with a float32 master copy {kind} "
-            f"reached {_percent(mixed)}, where float32 reached {_percent(reference)}."
+            f"Pure {kind} lost {share_text(pure.lost, pure.updates)} of its nonzero updates "
+            f"({pure.lost} of {pure.updates}) and reached {_percent(pure)}; with a float32 master "
+            f"copy {kind} reached {_percent(mixed)}, where float32 reached {_percent(reference)}."
         )
     told.append(
         "The updates are lost in the addition: the mixed recipes compute in the same "

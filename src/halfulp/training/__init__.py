@@ -13,7 +13,7 @@ except ModuleNotFoundError:
     raise missing_extra("torch", "torch", "halfulp.training") from None
 
 from halfulp.training.attribution import Attribution, attribute, sites_of
-from halfulp.training.comparison import Comparison, RecipeResult, check_run, compare
+from halfulp.training.comparison import Comparison, check_run, compare
 from halfulp.training.experiment import Experiment
 from halfulp.training.footprint import Memory, memory
 from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
@@ -21,6 +21,7 @@ from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import Prepared, prepare
 from halfulp.training.recipes import RECIPES, Recipe, recipe
 from halfulp.training.reduction import ReductionLoss
+from halfulp.training.running import RecipeResult
 
 __all__ = [
     "DYNAMIC",

@@ -11,6 +11,7 @@ from torch.optim import Optimizer
 from halfulp.errors import HalfulpError
 from halfulp.training import ranks
 from halfulp.training.recipes import Recipe
+from halfulp.training.weights import check_real, dtype_name
 
 if TYPE_CHECKING:
     from halfulp.training.prepared import Prepared
@@ -46,16 +47,12 @@ def check_prepared(model: Module, optimizer: Optimizer, by: Recipe) -> None:
 def _check_parameters(model: Module, by: Recipe) -> None:
     if next(model.parameters(), None) is None:
         raise HalfulpError(f"{type(model).__name__} has no parameters to train")
+    check_real(model)
     for name, p in model.named_parameters():
-        if p.is_complex() or not p.is_floating_point():
-            raise HalfulpError(
-                f"parameter {name} is {str(p.dtype).removeprefix('torch.')}: recipes are about "
-                "real floating-point weights, so register it as a buffer, or keep it out"
-            )
         if p.dtype is not torch.float32:
             raise HalfulpError(
-                f"parameter {name} is {str(p.dtype).removeprefix('torch.')}: prepare takes a "
-                f"float32 model (model.float()), and recipe {by.name} puts it in its formats"
+                f"parameter {name} is {dtype_name(p)}: prepare takes a float32 model "
+                f"(model.float()), and recipe {by.name} puts it in its formats"
             )
 
 
@@ -101,4 +98,4 @@ def check_state(state: dict[str, Any], prepared: Prepared) -> None:
 
 
 def _said(x: torch.Tensor) -> str:
-    return f"{tuple(x.shape)} {str(x.dtype).removeprefix('torch.')}"
+    return f"{tuple(x.shape)} {dtype_name(x)}"

@@ -22,9 +22,7 @@ from halfulp.files import write_text
 from halfulp.records import Record, data_frame
 from halfulp.training.experiment import Build, find_build, with_options
 from halfulp.training.recipes import RECIPES, Recipe, recipe
-from halfulp.training.running import LAST, RecipeResult, Start, started, train
-
-__all__ = ["LAST", "Comparison", "RecipeResult", "check_run", "compare"]
+from halfulp.training.running import RecipeResult, Start, started, train
 
 Progress = Callable[[str, int], None]  # the recipe, and how many steps it has taken
 
@@ -53,6 +51,11 @@ class Comparison(Record):
     def loss_of(self, name: str) -> float:
         """The mean loss of a recipe over the seeds."""
         return fmean(r.loss for r in self.of(name))
+
+    def updates_of(self, name: str) -> tuple[int, int]:
+        """The lost and all nonzero updates of a recipe, over the seeds."""
+        rows = self.of(name)
+        return sum(r.lost for r in rows), sum(r.updates for r in rows)
 
     def to_pandas(self) -> Any:
         """One row a recipe and seed, without the loss curves."""

@@ -21,7 +21,7 @@ def comparison_page(c: Comparison) -> Page:
     if all(r.metric is None for r in c.recipes):  # nothing was evaluated
         reached = [row[:-1] for row in reached]
     updates = [["recipe", "updates lost", "share", "moved", "cosine"]]
-    updates += [[name, *_updates(c.of(name)), *_directions(c.of(name))] for name in c.names]
+    updates += [[name, *_updates(c, name)] for name in c.names]
     costs = [["recipe", "overflows", "skipped", "scale", "B/param", "s"]]
     costs += [_cost(c.of(name)) for name in c.names]
     for table in (reached, updates, costs):
@@ -56,13 +56,10 @@ def _reached(c: Comparison, name: str) -> list[str]:
     return [name, number(fmean(losses)), *spread, number(fmean(metrics)) if metrics else ""]
 
 
-def _updates(rows: Sequence[RecipeResult]) -> list[str]:
-    updates, lost = sum(r.updates for r in rows), sum(r.lost for r in rows)
-    return [f"{lost} of {updates}", f"{100 * lost / updates:.2f} %" if updates else "–"]
-
-
-def _directions(rows: Sequence[RecipeResult]) -> list[str]:
-    return [f"{fmean(r.norm_ratio for r in rows):.3f}", f"{fmean(r.cosine for r in rows):.3f}"]
+def _updates(c: Comparison, name: str) -> list[str]:
+    (lost, updates), rows = c.updates_of(name), c.of(name)
+    directions = fmean(r.norm_ratio for r in rows), fmean(r.cosine for r in rows)
+    return [f"{lost} of {updates}", share_text(lost, updates), *(f"{x:.3f}" for x in directions)]
 
 
 def _cost(rows: Sequence[RecipeResult]) -> list[str]:
@@ -82,9 +79,9 @@ def number(x: float) -> str:
     return f"{x:.4f}" if math.isfinite(x) else str(x)
 
 
-def share_text(r: RecipeResult) -> str:
+def share_text(lost: int, updates: int) -> str:
     """The share of updates lost, in percent."""
-    return f"{100 * r.lost_share:.2f} %" if r.updates else "–"
+    return f"{100 * lost / updates:.2f} %" if updates else "–"
 
 
 def attribution_page(a: Attribution) -> Page:
@@ -95,10 +92,9 @@ def attribution_page(a: Attribution) -> Page:
     table = [["site", "format", "loss", "costs"]]
     updates = [["site", "updates lost", "share", "moved", "cosine"]]
     for site in a.sites:
-        rows = a.comparison.of(site.recipe)
         costs = f"{site.cost:+.4f}" if math.isfinite(site.cost) else str(site.cost)
         table.append([site.name, site.format, number(site.loss), costs])
-        updates.append([site.name, *_updates(rows), *_directions(rows)])
+        updates.append([site.name, *_updates(a.comparison, site.recipe)])
     out.table(table[0], table[1:], right="23")
     out.blank()
     out.table(updates[0], updates[1:], right="1234")

@@ -80,7 +80,7 @@ def save(prepared: Prepared, folder: str | Path) -> Path:
         f"rank-{_rank()}": _sealed(own),
     }
     with _quietly():
-        save_parts(tensors | parts, checkpoint_id=partial, no_dist=not _is_distributed())
+        save_parts(tensors | parts, checkpoint_id=partial, no_dist=not ranks.are_there())
     _from_first(lambda: _put_in_place(partial, target))
     return target
 
@@ -101,7 +101,7 @@ def load(prepared: Prepared, folder: str | Path) -> bool:
 
     def read(wanted: dict[str, Any]) -> dict[str, Any]:
         with _quietly():
-            load_parts(wanted, checkpoint_id=source, no_dist=not _is_distributed())
+            load_parts(wanted, checkpoint_id=source, no_dist=not ranks.are_there())
         return wanted
 
     found = _opened(read({"structure": b""})["structure"])
@@ -188,12 +188,8 @@ def _quietly() -> Iterator[None]:
         yield
 
 
-def _is_distributed() -> bool:
-    return dist.is_available() and dist.is_initialized()
-
-
 def _rank() -> int:
-    return dist.get_rank() if _is_distributed() else 0
+    return dist.get_rank() if ranks.are_there() else 0
 
 
 def _from_first(work: Callable[[], Any]) -> Any:

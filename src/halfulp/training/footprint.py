@@ -22,7 +22,7 @@ from halfulp.catalogue import format
 from halfulp.errors import HalfulpError, unknown
 from halfulp.records import Record, data_frame
 from halfulp.training.recipes import FLOAT32, RECIPES, Recipe, recipe
-from halfulp.training.weights import kept_names
+from halfulp.training.weights import check_real, kept_names
 
 #: How many tensors of the parameter's size an optimizer keeps, by its class in torch and the
 #: settings that add some (lion is not in torch). Adafactor keeps two vectors for a matrix, which
@@ -223,11 +223,7 @@ def _check_model(model: Module) -> None:
     for name, p in model.named_parameters():
         if isinstance(p, UninitializedParameter):
             raise HalfulpError(f"parameter {name} has no shape yet: run the model once before")
-        if p.is_complex() or not p.is_floating_point():
-            raise HalfulpError(
-                f"parameter {name} is {str(p.dtype).removeprefix('torch.')}: recipes are about "
-                "real floating-point weights"
-            )
+    check_real(model)
     if not any(p.numel() for p in model.parameters()):
         raise HalfulpError(f"{type(model).__name__} has no parameters")
 

@@ -201,8 +201,7 @@ class Prepared:
         if not sizes:
             return
         device = local(self.weights[0].parameter).device
-        whole = self.weights[0].is_whole
-        values = float32_room(0 if whole else sum(sizes), device)
+        values = float32_room(0 if self.weights[0].is_whole else sum(sizes), device)
         gradients = float32_room(sum(sizes) if self.dtype is not torch.float32 else 0, device)
         at = 0
         for weight, size in zip(self.weights, sizes, strict=True):
@@ -210,11 +209,8 @@ class Prepared:
             at += size
 
     def _stepped(self) -> bool:
-        in_format = self.recipe.optimizer != FLOAT32 and self.emulation is not None
-        if not in_format:
-            return self.scaler.step(self.optimizer)
-        assert self.emulation is not None, "the line above"
-        with self.emulation.optimizer_step():
+        emulation = None if self.recipe.optimizer == FLOAT32 else self.emulation
+        with nullcontext() if emulation is None else emulation.optimizer_step():
             return self.scaler.step(self.optimizer)
 
     def zero_grad(self) -> None:

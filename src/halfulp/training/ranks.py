@@ -21,7 +21,12 @@ from halfulp.training.recipes import FLOAT32, Recipe
 
 def count() -> int:
     """How many ranks train together; 1 where torch.distributed is not in use."""
-    return dist.get_world_size() if dist.is_available() and dist.is_initialized() else 1
+    return dist.get_world_size() if are_there() else 1
+
+
+def are_there() -> bool:
+    """Whether torch.distributed is in use, if only by one rank."""
+    return dist.is_available() and dist.is_initialized()
 
 
 def unwrapped(model: Module) -> Module:

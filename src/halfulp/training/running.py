@@ -50,11 +50,6 @@ class RecipeResult(Record):
     seconds: float
     losses: tuple[float, ...]
 
-    @property
-    def lost_share(self) -> float:
-        """Lost ones among the nonzero updates."""
-        return self.lost / self.updates if self.updates else 0.0
-
 
 class Start:
     """A training as ``build(seed)`` gives it, and what tells it from others."""

@@ -10,6 +10,7 @@ import torch
 from torch import Tensor
 from torch.nn import Module, Parameter
 
+from halfulp.errors import HalfulpError
 from halfulp.training.recipes import FLOAT32, Recipe
 from halfulp.training.storage import MASTER, rounded, storage_of
 
@@ -48,6 +49,24 @@ def whole(x: Tensor) -> Tensor:
     return made
 
 
+def check_real(model: Module) -> None:
+    """All parameters of a model are real floating-point numbers.
+
+    Raises HalfulpError for the first that is not.
+    """
+    for name, p in model.named_parameters():
+        if not p.is_floating_point():  # complex numbers are none either
+            raise HalfulpError(
+                f"parameter {name} is {dtype_name(p)}: recipes are about real floating-point "
+                "weights, so register it as a buffer, or keep it out"
+            )
+
+
+def dtype_name(x: Tensor) -> str:
+    """A dtype without its library."""
+    return str(x.dtype).removeprefix("torch.")
+
+
 @torch.no_grad()
 def put_in_format(parameter: Tensor, target: str, dtype: torch.dtype) -> None:
     """A parameter or buffer rounded to a format, in place, and held in a dtype."""
@@ -81,7 +100,7 @@ class Weight:
     """
 
     def __init__(self, name: str, parameter: Parameter, by: Recipe, dtype: torch.dtype) -> None:
-        self.name, self.parameter, self.target, self.dtype = name, parameter, by.weights, dtype
+        self.name, self.parameter, self.target = name, parameter, by.weights
         self.storage = storage_of(by)
         self.value = Parameter(parameter.detach().clone())
         hold_in(parameter, dtype)
