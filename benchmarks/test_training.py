@@ -68,29 +68,89 @@ def test_native_step(benchmark: Any, recipe: str) -> None:
     print(f"\n  in torch's own dtypes, {recipe}: {found:.2f} × the float32 step")
 
 
-@pytest.mark.parametrize("recipe", UPDATES)
-def test_update(benchmark: Any, recipe: str) -> None:
-    """The optimizer's step alone, against torch's foreach AdamW in float32."""
-    made, plain = build(0, **SHAPE), build(0, **SHAPE)
-    gradients = [torch.randn_like(p) * 1e-3 for p in plain.model.parameters()]
-    plain.optimizer = torch.optim.AdamW(plain.model.parameters(), lr=0.003, foreach=True)
-    prepared = prepare(made.model, made.optimizer, recipe)
-    ours = [g.to(p.dtype) for g, p in zip(gradients, made.model.parameters(), strict=True)]
+def given_gradients(model: torch.nn.Module) -> Callable[[], None]:
+    """Hands the model the same gradients again, each in its parameter's dtype."""
+    torch.manual_seed(0)
+    parameters = list(model.parameters())
+    gradients = [torch.randn(p.shape).mul_(1e-3).to(p.dtype) for p in parameters]
 
-    def base() -> None:
-        for p, g in zip(plain.model.parameters(), gradients, strict=True):
+    def give() -> None:
+        for p, g in zip(parameters, gradients, strict=True):
             p.grad = g
-        plain.optimizer.step()
+
+    return give
+
+
+def updates(made: torch.nn.Module, step: Callable[[], Any]) -> Callable[[], None]:
+    """The optimizer's step alone, on gradients that are there already."""
+    give = given_gradients(made)
+
+    def work() -> None:
+        give()
+        step()
+
+    return work
+
+
+def torch_update() -> Callable[[], None]:
+    """Torch's foreach AdamW in float32."""
+    model = build(0, **SHAPE).model
+    return updates(model, torch.optim.AdamW(model.parameters(), lr=0.003, foreach=True).step)
+
+
+@pytest.mark.parametrize("recipe", UPDATES)
+@pytest.mark.parametrize("kind", ["foreach", "fused"])
+def test_update(benchmark: Any, kind: str, recipe: str) -> None:
+    model = build(0, **SHAPE).model
+    optimizer = torch.optim.AdamW(model.parameters(), lr=0.003, **{kind: True})
+    prepared = prepare(model, optimizer, recipe)
 
     def step() -> None:
-        for p, g in zip(made.model.parameters(), ours, strict=True):
-            p.grad = g
         prepared.backward(torch.zeros((), requires_grad=True))
         prepared.step()
 
-    found = ratio(step, base)
-    benchmark.pedantic(step, rounds=3)
-    print(f"\n  update, {recipe}: {found:.2f} × torch's foreach AdamW step")
+    work = updates(model, step)
+    found = ratio(work, torch_update())
+    benchmark.pedantic(work, rounds=3)
+    print(f"\n  update, {recipe} of a {kind} AdamW: {found:.2f} × torch's foreach AdamW step")
+
+
+def optimi_kahan(model: torch.nn.Module) -> Any:
+    from optimi import AdamW
+
+    return AdamW(model.parameters(), lr=0.003, kahan_sum=True, foreach=True)
+
+
+def torchao_stochastic(model: torch.nn.Module) -> Any:
+    from torchao.optim import _AdamW  # its one optimizer with stochastic rounding
+
+    return _AdamW(model.parameters(), lr=0.003, bf16_stochastic_round=True)
+
+
+@pytest.mark.parametrize("peer", [optimi_kahan, torchao_stochastic])
+def test_peers_update(benchmark: Any, peer: Callable[[Any], Any]) -> None:
+    """Others' optimizers for bfloat16 weights; their states are bfloat16 too."""
+    model = build(0, **SHAPE).model.bfloat16()
+    work = updates(model, peer(model).step)
+    found = ratio(work, torch_update())
+    benchmark.pedantic(work, rounds=3)
+    print(f"\n  update, {peer.__name__}: {found:.2f} × torch's foreach AdamW step")
+
+
+def of_pychop(x: torch.Tensor) -> torch.Tensor:
+    import pychop
+
+    pychop.backend("torch")
+    return pychop.Chop(exp_bits=5, sig_bits=10, rmode=1)(x)  # type: ignore[no-any-return]  # no types
+
+
+def of_torchao(x: torch.Tensor) -> torch.Tensor:
+    """MXFP8, in blocks along the last axis."""
+    from torchao.prototype.mx_formats.mx_tensor import MXTensor
+
+    if x.shape[-1] % 32:
+        return x  # it takes no others
+    return MXTensor.to_mx(x, torch.float8_e4m3fn, 32).dequantize(x.dtype)  # type: ignore[no-any-return]  # no types
 
 
 def of_qtorch(x: torch.Tensor) -> torch.Tensor:
@@ -103,7 +163,7 @@ def of_torch(x: torch.Tensor) -> torch.Tensor:
     return x.half().float()
 
 
-@pytest.mark.parametrize("peer", [of_qtorch, of_torch])
+@pytest.mark.parametrize("peer", [of_qtorch, of_torch, of_pychop, of_torchao])
 def test_peers_round_activations(benchmark: Any, peer: Callable[[Any], Any]) -> None:
     """Other emulators round where hooks let them: outputs of modules, forward alone."""
     made, base = build(0, **SHAPE), plain_step()
