@@ -1,0 +1,145 @@
+"""A run as it is read: from a log that is finished, or still being written."""
+
+from __future__ import annotations
+
+import json
+import sqlite3
+from collections.abc import Iterator, Sequence
+from functools import cached_property
+from pathlib import Path
+from typing import Any
+
+from halfulp.errors import HalfulpError
+from halfulp.runs.log import APPLICATION, VERSION
+from halfulp.runs.packing import unpacked
+from halfulp.runs.samples import (
+    About,
+    Event,
+    Head,
+    Observed,
+    Recorded,
+    Sample,
+    Series,
+    UpdateRows,
+    Way,
+)
+
+
+def read_run(path: str | Path) -> Run:
+    """The run of a log; of one that is being written, what is there now.
+
+    Raises HalfulpError for what is no log of halfulp, one of another version, and one that is
+    damaged.
+    """
+    if not Path(path).is_file():
+        raise HalfulpError(f"there is no log {path}")
+    place = f"{Path(path).resolve().as_uri()}?mode=ro"
+    return Run(sqlite3.connect(place, uri=True, check_same_thread=False), str(path))
+
+
+class Run:
+    """What a training was seen to do. Columns are read when they are asked for."""
+
+    def __init__(self, connection: sqlite3.Connection, path: str) -> None:
+        self._connection, self.path = connection, path
+        application = self._one("PRAGMA application_id")
+        version = self._one("PRAGMA user_version")
+        if application != APPLICATION:
+            raise HalfulpError(f"{path} is an SQLite file, but no log of a watched training")
+        if version != VERSION:
+            raise HalfulpError(
+                f"{path} is a log of version {version}, and this halfulp reads version {VERSION}: "
+                "read it with the halfulp that wrote it"
+            )
+
+    @cached_property
+    def about(self) -> About:
+        """What was watched, and how."""
+        value = json.loads(self._one("SELECT text FROM about"))
+        value["ways"] = tuple(Way(**way) for way in value["ways"])
+        value["formats"] = tuple(value["formats"])
+        value["versions"] = tuple(tuple(pair) for pair in value["versions"])
+        return About(**value)
+
+    @cached_property
+    def series(self) -> tuple[Series, ...]:
+        """The series by their numbers."""
+        rows = self._rows("SELECT text FROM series ORDER BY id")
+        return tuple(Series(**json.loads(text)) for (text,) in rows)
+
+    @cached_property
+    def heads(self) -> tuple[Head, ...]:
+        """The sampled steps, in order."""
+        rows = self._rows("SELECT head FROM samples ORDER BY step")
+        return tuple(_head(json.loads(text)) for (text,) in rows)
+
+    @cached_property
+    def events(self) -> tuple[Event, ...]:
+        """What happened, in order."""
+        rows = self._rows("SELECT text FROM events ORDER BY id")
+        return tuple(Event(**json.loads(text)) for (text,) in rows)
+
+    def __len__(self) -> int:
+        return len(self.heads)
+
+    def observed(self, step: int) -> Observed:
+        """What tensors held at a sampled step.
+
+        Raises HalfulpError for a step that was not sampled.
+        """
+        seen, counts, binades = self._columns("seen, counts, binades", step)
+        return Observed(*unpacked(seen), *unpacked(counts), *unpacked(binades))
+
+    def seen(self, step: int) -> Sequence[Any]:
+        """The first columns of :class:`Observed` alone, which are read much faster."""
+        return unpacked(self._columns("seen", step)[0])
+
+    def updates(self, step: int) -> UpdateRows | None:
+        """What became of the updates of a sampled step; None where it was not taken."""
+        (blob,) = self._columns("updates", step)
+        return None if blob is None else UpdateRows(*unpacked(blob))
+
+    def sample(self, step: int) -> Sample:
+        """All of a sampled step."""
+        head = next(h for h in self.heads if h.step == step)
+        return Sample(head, self.observed(step), self.updates(step))
+
+    def recorded(self) -> Iterator[Recorded]:
+        """Elements of weights with the updates meant for them, at the last sample of each."""
+        for series, step, blob in self._rows("SELECT series, step, elements FROM recorded"):
+            yield Recorded(series, step, *unpacked(blob))
+
+    def steps(self, most: int | None = None) -> list[int]:
+        """The sampled steps, or so many of them, evenly spread, with the first and the last."""
+        every = [head.step for head in self.heads]
+        if most is None or len(every) <= most:
+            return every
+        last = len(every) - 1
+        return [every[last * i // (most - 1)] for i in range(most)]
+
+    def close(self) -> None:
+        """Read no more."""
+        self._connection.close()
+
+    def _columns(self, names: str, step: int) -> Any:
+        rows = self._rows(f"SELECT {names} FROM samples WHERE step = ?", (step,))
+        if not rows:
+            raise HalfulpError(f"step {step} was not sampled: every {self.about.every} was")
+        return rows[0]
+
+    def _one(self, query: str) -> Any:
+        rows = self._rows(query)
+        if not rows:
+            raise HalfulpError(f"{self.path} is an empty log: nothing was written to it yet")
+        return rows[0][0]
+
+    def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
+        try:
+            return self._connection.execute(query, values).fetchall()
+        except sqlite3.DatabaseError as error:
+            raise HalfulpError(f"{self.path} cannot be read as a log: {error}") from error
+
+
+def _head(value: dict[str, Any]) -> Head:
+    value["settings"] = tuple((name, float(number)) for name, number in value["settings"])
+    return Head(**value)
