@@ -276,7 +276,7 @@ def _signed_classes(cast: Cast, seen: Evidence, sign: int) -> Classes:
         powers = int(finite_joint[field, power]) if field < specials else 0
         return int(finite_joint[field:].sum()) - powers * fraction
 
-    exact = int(finite_joint[_exact_cells(cast.target, source)].sum())
+    exact = int(finite_joint[exact_cells(cast.target, source)].sum())
     exact -= sum(reaching(gap) - reaching(gap + 1) for gap in gaps)
     return Classes(
         zero=zero,
@@ -296,7 +296,7 @@ def _of_sign(joint: Array, sign: int) -> Array:
 
 
 @lru_cache(maxsize=1024)
-def _exact_cells(target: Format, source: Format) -> Array:
+def exact_cells(target: Format, source: Format) -> Array:
     """Which finite cells of one sign's joint histogram hold nonzero numbers that the target has."""
     place = placement(target, source.precision, source.bias)
     fields = range((source.max_code >> source.fraction_bits) + 1)
@@ -357,7 +357,7 @@ def _evidence_loop(bits, joint, told, both, positive, negative, in_both, in_posi
 
 
 def _evidence_of_leaf(carrier: Carrier) -> Any:
-    count_cells, count_reaching = _cells_of_leaf(carrier), _reaching_of_leaf(carrier)
+    count_cells, count_reaching = cells_of_leaf(carrier), reaching_of_leaf(carrier)
     magnitudes = (1 << carrier.source.magnitude_bits) - 1
     sign_bit = -(1 << carrier.source.magnitude_bits)
 
@@ -372,7 +372,8 @@ def _evidence_of_leaf(carrier: Carrier) -> Any:
     return leaf
 
 
-def _cells_of_leaf(carrier: Carrier) -> Any:
+def cells_of_leaf(carrier: Carrier) -> Any:
+    """Counts a leaf into the joint histogram, for kernels to call."""
     fraction_bits = carrier.source.fraction_bits
     row_bits = carrier.source.exponent_bits + 1
     widen, store, last = carrier.widen, carrier.store, carrier.bits - 1
@@ -403,7 +404,8 @@ def _cells_of_leaf(carrier: Carrier) -> Any:
     return count_cells
 
 
-def _reaching_of_leaf(carrier: Carrier) -> Any:
+def reaching_of_leaf(carrier: Carrier) -> Any:
+    """Counts the magnitudes of a leaf that reach thresholds, for kernels to call."""
     widen, store = carrier.widen, carrier.store
 
     @jitable

@@ -1,0 +1,1 @@
+"""What a monitor sees of a training, step by step."""

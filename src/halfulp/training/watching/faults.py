@@ -1,0 +1,84 @@
+"""Steps that went wrong: which gradient was not finite first, and where it came from."""
+
+from __future__ import annotations
+
+from collections.abc import Mapping
+from typing import Any
+
+import torch
+from torch import Tensor
+from torch.utils._pytree import tree_flatten
+
+from halfulp.runs.samples import Event
+
+
+class Flags:
+    """Whether gradients are finite, parameter by parameter, in the order they come in.
+
+    One pass over each gradient while it is in the caches; nothing waits for a device.
+    """
+
+    def __init__(self) -> None:
+        self._ends: dict[str, tuple[Tensor, Tensor]] = {}
+
+    def note(self, name: str, gradient: Tensor) -> None:
+        """A gradient that has just come in."""
+        if gradient.numel() and gradient.layout is torch.strided:
+            least, largest = torch.aminmax(gradient)
+            self._ends.pop(name, None)  # the order is that of the last backward
+            self._ends[name] = least, largest
+
+    def not_finite(self) -> list[str]:
+        """The parameters whose gradients are not finite, the first to come first."""
+        if not self._ends:
+            return []
+        ends = torch.stack([end.float() for pair in self._ends.values() for end in pair])
+        finite = torch.isfinite(ends).cpu().view(-1, 2).all(1).tolist()
+        return [name for name, fine in zip(self._ends, finite, strict=True) if not fine]
+
+    def clear(self) -> None:
+        """The next step begins."""
+        self._ends.clear()
+
+
+def is_finite(values: Any) -> bool:
+    """Whether all floats in a tree of tensors are; also where there are none."""
+    for x in tree_flatten(values)[0]:
+        if isinstance(x, Tensor) and x.is_floating_point() and x.numel():
+            least, largest = torch.aminmax(x.detach())
+            if not bool(torch.isfinite(least + largest)):
+                return False
+    return True
+
+
+def bad_samples(values: Any) -> list[int]:
+    """The first indices along the first axis at which inputs are not finite."""
+    for x in tree_flatten(values)[0]:
+        if isinstance(x, Tensor) and x.is_floating_point() and x.ndim and not is_finite(x):
+            rows = ~torch.isfinite(x.detach().reshape(len(x), -1)).all(1)
+            return [int(i) for i in rows.nonzero().flatten()[:5]]
+    return []
+
+
+def skip_event(
+    step: int, scale: float, after: float, flags: Flags, operators: Mapping[str, str],
+    output_finite: bool,
+) -> Event:  # fmt: skip
+    """A step that the loss scaler skipped, with the gradient that was not finite first."""
+    wrong = flags.not_finite()
+    told = [f"step {step} was skipped at loss scale {scale:g}, now {after:g}:"]
+    if wrong:
+        operator = operators.get(wrong[0])
+        place = f"{wrong[0]}" + (f" (read by {operator})" if operator else "")
+        told.append(f"the gradient of {place} came in first that is not finite,")
+        told.append(f"and {len(wrong)} parameters have such gradients")
+    else:
+        told.append("gradients that are not watched were not finite")
+    if not output_finite:
+        told.append("since the model's output was not finite already, no scale can help")
+    details = {
+        "parameters": len(wrong), "first": wrong[:5], "output_finite": output_finite,
+        "operator": operators.get(wrong[0]) if wrong else None,
+    }  # fmt: skip
+    first = wrong[0] if wrong else None
+    return Event(step, "skip", " ".join(told), scale, after, first, details)

@@ -1,0 +1,303 @@
+"""Watching a training: hooks that look at it now and then, and leave it as it is.
+
+A sampled step begins with the model's forward pass and ends with the optimizer's step, or, where
+the loss scaler skips that, with the next forward pass. In between nothing is kept but counts. The
+training has the same bits as without: nothing is drawn, and nothing of it is written to.
+"""
+
+from __future__ import annotations
+
+import time
+import warnings
+from collections.abc import Callable, Iterable, Sequence
+from functools import wraps
+from pathlib import Path
+from types import TracebackType
+from typing import Any
+from weakref import WeakKeyDictionary
+
+import torch
+from torch import Tensor
+from torch.nn import Module
+from torch.optim import Optimizer
+from torch.utils.hooks import RemovableHandle
+
+from halfulp.backends.observing import observe
+from halfulp.errors import HalfulpError
+from halfulp.runs.reading import Run
+from halfulp.runs.samples import About, Way
+from halfulp.training.prepared import Prepared
+from halfulp.training.ranks import unwrapped
+from halfulp.training.watching.arrivals import running_way
+from halfulp.training.watching.journal import Journal
+from halfulp.training.watching.merging import Ranks
+from halfulp.training.watching.names import Names
+from halfulp.training.watching.scales import Scale, versions
+from halfulp.training.watching.steps import Step
+from halfulp.training.watching.trouble import Trouble
+
+FORMATS = ("float16", "bfloat16", "float8_e4m3fn", "float8_e5m2")
+WAYS = tuple(
+    Way(format, strategy)
+    for format, strategies in (
+        ("float32", ("nearest",)),
+        ("bfloat16", ("nearest", "stochastic", "kahan", "split", "master")),
+        ("float16", ("nearest", "master")),
+    )
+    for strategy in strategies
+)
+
+#: Called after each sample with the step and a flat dict of numbers, as loggers take them.
+Callback = Callable[[int, dict[str, float]], None]
+_WATCHED: WeakKeyDictionary[Module, Watch] = WeakKeyDictionary()
+
+
+def watch(
+    model: Module | Prepared,
+    optimizer: Optimizer | None = None,
+    scaler: Any = None,
+    *,
+    every: int = 100,
+    formats: Sequence[str] = FORMATS,
+    ways: Sequence[Way] = WAYS,
+    include: Iterable[str] = (),
+    exclude: Iterable[str] = (),
+    log: str | Path | None = None,
+    callback: Callback | None = None,
+    enabled: bool = True,
+) -> Watch:
+    """Watch a training, from its next step on: one line, before the loop.
+
+    What is given is the model and its optimizer, and the torch.amp.GradScaler if there is one; or
+    what :func:`halfulp.training.prepare` made, alone. Each ``every``-th step all tensors are looked
+    at: weights, gradients (unscaled, accumulated; again where they were clipped), states of the
+    optimizer, what modules return and its gradients; each is tallied for ``formats``. The updates
+    that the optimizer means are counted for ``ways`` to keep weights: which are lost?
+
+    ``include`` and ``exclude`` are patterns of names of parameters and modules. ``log`` is the file
+    that is written; without it the run stays in memory. ``callback`` is given numbers to log
+    elsewhere. With ``enabled=False`` nothing is done at all.
+
+    Use it as a context manager, or call ``close()``. The training is bit-identical to one that is
+    not watched; where watching fails, a warning says why, and the training goes on.
+
+    Raises HalfulpError for arguments that cannot be, and for a model that is watched already.
+
+    >>> model = torch.nn.Linear(4, 1)
+    >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
+    >>> with watch(model, optimizer, every=1) as watcher:
+    ...     model(torch.ones(8, 4)).sum().backward()
+    ...     optimizer.step()
+    >>> rows = watcher.run.updates(0)
+    >>> int(rows.updates.sum()), int(rows.lost[:, 0].sum())  # in float32 itself
+    (5, 5)
+    """
+    prepared = model if isinstance(model, Prepared) else None
+    if prepared is not None:
+        if optimizer is not None or scaler is not None:
+            raise HalfulpError("a prepared training has its optimizer and scaler: give it alone")
+        model, optimizer = prepared.model, prepared.optimizer
+    if not isinstance(model, Module) or not isinstance(optimizer, Optimizer):
+        raise HalfulpError(
+            "watch needs a torch.nn.Module and its torch.optim.Optimizer, or what prepare made; "
+            f"found {type(model).__name__} and {type(optimizer).__name__}"
+        )
+    if isinstance(every, bool) or not isinstance(every, int) or every < 1:
+        raise HalfulpError(f"every is {every!r}: give 1 or more steps")
+    if enabled and (other := _WATCHED.get(unwrapped(model))) is not None and other.is_open:
+        raise HalfulpError(
+            "the model is watched already, and the other watch goes on: close it first"
+        )
+    observe(torch.zeros(0).numpy(), tuple(formats))  # which refuses what cannot be
+    return Watch(
+        model, optimizer, prepared, Scale(scaler, prepared), every, tuple(formats), tuple(ways),
+        Names(include, exclude), log, callback, enabled,
+    )  # fmt: skip
+
+
+class Watch:
+    """A training that is watched; see :func:`watch`."""
+
+    def __init__(
+        self, model: Module, optimizer: Optimizer, prepared: Prepared | None, scale: Scale,
+        every: int, formats: tuple[str, ...], ways: tuple[Way, ...], names: Names,
+        log: str | Path | None, callback: Callback | None, enabled: bool,
+    ) -> None:  # fmt: skip
+        self.model, self.optimizer, self.every = unwrapped(model), optimizer, every
+        self.step = 0  # optimizer steps since watching began, skipped ones too
+        self.failure: str | None = None  # why watching stopped
+        self.is_open = False
+        self._handles: list[RemovableHandle] = []
+        self._run: Run | None = None
+        if not enabled:
+            return
+        tracked = names.tracked(model, optimizer, prepared)
+        running = dict.fromkeys(running_way(t, prepared) for t in tracked)
+        every_way = tuple(dict.fromkeys((*running, *ways)))
+        about = _about(self.model, optimizer, formats, every_way, every, Ranks(model).count)
+        self._trouble = Trouble(self.model)
+        self._journal = Journal(log, about, Ranks(model), callback)
+        self._step = Step(model, optimizer, prepared, scale, names, about, self._journal.index)
+        self._scale = scale
+        self._attach()
+        self.is_open = True
+        _WATCHED[self.model] = self
+
+    # What users call.
+
+    @property
+    def run(self) -> Run:
+        """What was seen so far.
+
+        Raises HalfulpError where nothing was watched, and on ranks that do not write.
+        """
+        if not hasattr(self, "_journal"):
+            raise HalfulpError("there is no run: this watch is not enabled")
+        return self._journal.run()
+
+    def __enter__(self) -> Watch:
+        if self.failure is None and hasattr(self, "_journal") and not self.is_open:
+            raise HalfulpError("this watch was closed: call watch again for a new one")
+        return self
+
+    def __exit__(
+        self, kind: type[BaseException] | None, error: BaseException | None,
+        trace: TracebackType | None,
+    ) -> None:  # fmt: skip
+        self.close()
+
+    def close(self) -> None:
+        """Look no more, and write what is left. The run can still be read."""
+        if not self.is_open:
+            return
+        self._settle()
+        self._detach()
+        if hasattr(self, "_journal"):
+            self._journal.close()
+
+    # Hooks: each is guarded, so that nothing that goes wrong here stops the training.
+
+    def _attach(self) -> None:
+        keep = self._handles.append
+        keep(self.model.register_forward_pre_hook(_guarded(self, self._forward_began)))
+        keep(
+            self.model.register_forward_hook(_guarded(self, self._forward_ended), with_kwargs=True)
+        )
+        keep(self.optimizer.register_step_pre_hook(_guarded(self, self._step_began)))
+        keep(self.optimizer.register_step_post_hook(_guarded(self, self._step_ended)))
+        for tracked in self._step.tracked:
+            if tracked.parameter.requires_grad:
+                hook = _guarded(self, self._gradient_of(tracked.name))
+                made = tracked.parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]  # torch's own
+                keep(made)
+
+    def _detach(self) -> None:
+        self.is_open = False
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._step.leave()
+
+    def _forward_began(self, module: Module, inputs: Any) -> None:
+        if torch.is_grad_enabled():
+            self._settle()
+            self._begin(looks_at_modules=True)
+
+    def _forward_ended(self, module: Module, inputs: Any, named: Any, output: Any) -> None:
+        if not torch.is_grad_enabled():
+            return
+        first = self._step.ends_forward()
+        self._journal.tell(self._trouble.in_output(self.step, (inputs, named), output, first))
+
+    def _gradient_of(self, name: str) -> Callable[[Tensor], None]:
+        def hook(parameter: Tensor) -> None:
+            self._begin(looks_at_modules=False)
+            self._trouble.note_gradient(name, parameter)
+            self._step.has_gradients(_guarded(self, self._step.see_gradients))
+
+        return hook
+
+    def _step_began(self, optimizer: Optimizer, *_: Any) -> None:
+        self._begin(looks_at_modules=False)
+        self._journal.tell(self._trouble.in_gradients(self.step, self._step.is_sampled))
+        problem = self._step.see_update(self.step)
+        if problem:
+            self._journal.tell([self._trouble.unforeseen(self.step, problem)])
+
+    def _step_ended(self, *_: Any) -> None:
+        self._finish(taken=True)
+
+    # The steps.
+
+    def _begin(self, looks_at_modules: bool) -> None:
+        if self._step.has_begun:
+            if looks_at_modules:
+                self._step.begins_forward()
+            return
+        changed = self._step.begin(self.step % self.every == 0, looks_at_modules)
+        if changed:
+            self._reattach()
+            self._journal.tell([self._trouble.changed(self.step, changed)])
+
+    def _reattach(self) -> None:
+        for handle in self._handles:
+            handle.remove()
+        self._handles.clear()
+        self._attach()
+
+    @torch.no_grad()
+    def _settle(self) -> None:
+        """What became of the last step, where the optimizer's hook did not tell."""
+        moved = self._scale.moved() if self._scale.is_used else None
+        if moved is None:
+            return
+        before, after, skipped = moved
+        self._journal.tell(self._trouble.scale_moved(self.step, before, after, skipped=skipped))
+        if skipped and self._step.has_begun:
+            self._finish(taken=False)
+
+    def _finish(self, *, taken: bool) -> None:
+        if self._step.is_sampled:
+            self._journal.write(self._step.head(self.step, taken=taken), self._step.gathered)
+        self._step.end()
+        self._trouble.clear()
+        self.step += 1
+
+    def fail(self, error: Exception) -> None:
+        """Stop watching; the training goes on. Called by hooks where something went wrong."""
+        described = str(error) if isinstance(error, HalfulpError) else _described(error)
+        self.failure = " ".join(described.split())
+        self._detach()
+        warnings.warn(
+            f"halfulp stopped watching at step {self.step}, and the training goes on: "
+            f"{self.failure}", stacklevel=3,
+        )  # fmt: skip
+
+
+def _guarded(watcher: Watch, function: Callable[..., None]) -> Callable[..., None]:
+    """A hook that never raises, and that does nothing once watching has stopped."""
+
+    @wraps(function)
+    def hook(*args: Any) -> None:
+        if watcher.is_open:
+            try:
+                function(*args)
+            except Exception as error:
+                watcher.fail(error)
+
+    return hook
+
+
+def _described(error: Exception) -> str:
+    return f"{type(error).__name__}: {error}"
+
+
+def _about(
+    model: Module, optimizer: Optimizer, formats: tuple[str, ...], ways: tuple[Way, ...],
+    every: int, ranks: int,
+) -> About:  # fmt: skip
+    return About(
+        name=type(model).__name__, optimizer=type(optimizer).__name__, formats=formats, ways=ways,
+        every=every, parameters=sum(p.numel() for p in model.parameters()), ranks=ranks,
+        started=time.time(), versions=versions(),
+    )  # fmt: skip
