@@ -8,18 +8,19 @@ from __future__ import annotations
 
 import math
 from collections.abc import Mapping, Sequence
-from typing import Any, NamedTuple
+from typing import NamedTuple
 
 from torch import Tensor
 
 #: Float32 tensors may hold numbers of float16 that are emulated: what is safe is safe there too.
 SAFE = 60000.0
 
-# What only moves numbers, chooses among them, or makes none larger.
+# What only moves numbers, chooses among them, or makes none larger. (_Border is where a recipe of
+# this package begins and ends to hold.)
 _MOVES = """
     view unsafe_view reshape_alias alias clone t transpose permute expand select slice split
     split_with_sizes unbind chunk squeeze unsqueeze cat stack index index_select gather flip roll
-    as_strided narrow movedim unfold to_copy
+    as_strided narrow movedim unfold to_copy _Border
 """
 _SHRINKS = """
     relu leaky_relu gelu silu max min amax amin maximum minimum max_pool2d_with_indices
@@ -40,7 +41,7 @@ class Reads(NamedTuple):
 
     amaxes: Sequence[float]  # of every input, infinite where unknown
     kept: Mapping[str, Tensor]  # what its node keeps, by name
-    node: Any
+    alpha: float = 1.0  # what the second term of a sum is multiplied by
 
 
 def largest(operator: str, reads: Reads) -> float:
@@ -52,7 +53,7 @@ def largest(operator: str, reads: Reads) -> float:
     if operator in _KEEPS:
         return max(reads.amaxes)
     if operator in ("add", "sub"):
-        return sum(reads.amaxes) * max(1.0, _alpha(reads.node))
+        return sum(reads.amaxes) * max(1.0, abs(reads.alpha))
     if operator == "mul":
         return math.prod(reads.amaxes)
     if operator == "div":
@@ -61,11 +62,6 @@ def largest(operator: str, reads: Reads) -> float:
     if operator in PRODUCTS:
         return _product(reads)
     return math.inf
-
-
-def _alpha(node: Any) -> float:
-    alpha = getattr(node, "_saved_alpha", 1)
-    return abs(float(alpha)) if isinstance(alpha, (int, float)) else math.inf
 
 
 def _scalar(reads: Reads) -> float:

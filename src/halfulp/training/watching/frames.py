@@ -108,9 +108,10 @@ def bad_rows(tensor: Tensor) -> tuple[tuple[int, ...], int]:
     >>> bad_rows(torch.tensor([[1.0, 2.0], [float("nan"), 0.0]]))
     ((1,), 1)
     """
-    if not tensor.dim():
+    numbers = _real(tensor)
+    if numbers is None or not tensor.dim():
         return (), 0
-    rows = (~tensor.isfinite()).reshape(len(tensor), -1).any(1).nonzero().flatten()
+    rows = (~numbers.isfinite()).reshape(len(tensor), -1).any(1).nonzero().flatten()
     return tuple(rows[:ROWS].tolist()), len(rows)
 
 

@@ -1,13 +1,12 @@
 """Which operator made the first number that is not finite, told by the graph that autograd keeps.
 
-The graph of a forward pass holds what the backward pass will need: inputs of some operators, results
-of others. While it is alive a NaN in the output can be followed to where it began, and nothing is
-computed again. Autograd's graph: https://docs.pytorch.org/docs/stable/notes/autograd.html
+The graph of a forward pass holds what the backward pass will need: inputs of some operators,
+results of others. While it is alive a NaN in the output can be followed to where it began, and
+nothing is computed again. Autograd's graph: https://docs.pytorch.org/docs/stable/notes/autograd.html
 """
 
 from __future__ import annotations
 
-import math
 from collections.abc import Mapping
 from dataclasses import dataclass
 from typing import Any
@@ -19,6 +18,7 @@ from halfulp.training.watching import sentences
 from halfulp.training.watching.bounds import MOVES
 from halfulp.training.watching.frames import Frame, Value, bad_rows, frame_of, unseen
 from halfulp.training.watching.nodes import Nodes, tensors_of, walk
+from halfulp.training.watching.saved import result_dtype
 from halfulp.training.watching.sightings import Sightings, look
 from halfulp.training.watching.suspects import Case, Inquiry
 
@@ -76,17 +76,18 @@ def find(outputs: object, names: Mapping[int, str]) -> Origin | None:
     graph = walk((node for node, _ in roots), names)
     with unseen():
         seen = look(graph, tensors, names)
-        case = Inquiry(seen).case(roots)
+        inquiry = Inquiry(seen)
+        case = inquiry.case(roots)
         if case is None:
             return None
-        return _came_in(seen, case) if case.came else _made(seen, case)
+        return _came_in(seen, case) if case.came else _made(inquiry, case)
 
 
 def operators_of(outputs: object, names: Mapping[int, str]) -> dict[str, str]:
     """Which operator reads each parameter; several, as of tied weights, are joined by "and".
 
-    ``outputs`` and ``names`` are as in :func:`origin`; the backward pass may be over. Operators that
-    move or convert a parameter are followed to the one that computes with it. Raises nothing.
+    ``outputs`` and ``names`` are as in :func:`origin`; the backward pass may be over. Operators
+    that move or convert a parameter are followed to the one that computes with it. Raises nothing.
 
     >>> import torch
     >>> model = torch.nn.Linear(2, 1)
@@ -120,12 +121,15 @@ def _came_in(seen: Sightings, case: Case) -> Origin | None:
     frame = frame_of(value.tensor, at.operator, at.place, what)
     if frame is None:
         return None
-    rows, count = bad_rows(value.tensor) if what == "input" else ((), 0)
-    among = frame.shape[0] if frame.shape else 0
-    reader = sentences.subject(at.operator, at.place)
-    if is_parameter and at.place == f"with {name}":
-        reader = at.operator
-    sentence = sentences.came_in(what, reader, frame, rows, count, among, name)
+    rows: tuple[int, ...] = ()
+    if is_parameter:
+        whole = f"{at.operator}, {at.place}," if at.place else at.operator
+        reader = at.operator if at.place == f"with {name}" else whole
+        sentence = sentences.parameter_came(name, reader, frame)
+    else:
+        rows, count = bad_rows(value.tensor)
+        reader = sentences.subject(at.operator, at.place)
+        sentence = sentences.input_came(reader, frame, rows, count)
     sentence += sentences.looked_at(len(seen.graph.edges))
     before = [f for f in _frames(seen, case.node, FRAMES) if f.kind != "result"]
     if frame not in before:
@@ -133,33 +137,42 @@ def _came_in(seen: Sightings, case: Case) -> Origin | None:
     return Origin(at.operator, at.place, what, rows, sentence, tuple(before[-FRAMES:]))
 
 
-def _made(seen: Sightings, case: Case) -> Origin:
-    first, last = seen.at[case.suspects[0]], seen.at[case.node]
+def _made(inquiry: Inquiry, case: Case) -> Origin:
+    seen = inquiry.seen
+    first, last = seen.at[case.suspects[0]], seen.at[case.suspects[-1]]
     who = sentences.subject(first.operator, first.place)
     if case.pole is not None:
         sentence = sentences.at_pole(who, case.pole)
     else:
         frame = None
         if case.shown is not None:
-            frame = frame_of(case.shown.tensor, last.operator, last.place, "result")
+            shown = seen.at[case.node]
+            frame = frame_of(case.shown.tensor, shown.operator, shown.place, "result")
         hidden = any(seen.at[node].hidden for node in case.suspects)
-        to = sentences.subject(last.operator, last.place)
-        sentence = sentences.made(who, to, len(case.suspects) - 1, frame, hidden)
-        if len(case.suspects) == 1:
-            sentence += sentences.reason(frame, _largest_input(seen, case.suspects[0]))
+        others = len(case.suspects) - 1
+        to = last.operator if others == 1 else sentences.subject(last.operator, last.place)
+        sentence = sentences.made(who, to, others, frame, hidden)
+        if case.masked:
+            sentence += sentences.MASKED
+        elif frame is not None and not others:
+            read = _largest_input(inquiry, case.suspects[0])
+            sentence += sentences.reason(frame, read, result_dtype(case.suspects[0]))
     sentence += sentences.looked_at(len(seen.graph.edges))
     frames = _frames(seen, case.node, FRAMES)
     return Origin(first.operator, first.place, "result", (), sentence, frames)
 
 
-def _largest_input(seen: Sightings, node: Any) -> float | None:
-    """The largest magnitude an operator read, where all it read is seen to be finite."""
-    at = seen.at[node]
-    values = [seen.values.get(edge) for edge in at.edges if edge] + [g.value for g in at.given]
-    if not values or at.operator in OUTSIDE and at.unseen:
+def _largest_input(inquiry: Inquiry, node: Any) -> float | None:
+    """The largest magnitude an operator read, where that is seen to be finite."""
+    at, values = inquiry.seen.at[node], inquiry.seen.values
+    if at.operator in OUTSIDE and at.unseen:
         return None
-    amaxes = [value.amax if value and not value.bad else math.inf for value in values]
-    return max(amaxes) if math.inf not in amaxes else None
+    edges = [edge for edge in at.edges if edge]
+    read = [values[edge].amax for edge in edges if edge in values]
+    read += [value.amax for value, _ in at.given]
+    # What is not seen may be known to be less, as a bias is that was converted.
+    unseen_too = max((inquiry.bound(edge) for edge in edges), default=0.0)
+    return max(read) if read and unseen_too <= max(read) else None
 
 
 def _reader(graph: Nodes, node: Any, name: str) -> Any:
@@ -179,7 +192,9 @@ def _frames(seen: Sightings, node: Any, most: int) -> tuple[Frame, ...]:
                 behind.add(edge[0])
                 waiting.append(edge[0])
     frames: list[Frame] = []
-    for ancestor in reversed([n for n in seen.at if n in behind]):
+    dull = MOVES - {"to_copy"}
+    told = [n for n in seen.at if n in behind and (n is node or seen.at[n].operator not in dull)]
+    for ancestor in reversed(told):
         found = [frame for frame in _of(seen, ancestor) if frame is not None]
         frames = found + frames
         if len(frames) >= most:
@@ -193,7 +208,8 @@ def _of(seen: Sightings, node: Any) -> list[Frame | None]:
     read: list[tuple[Tensor, str]] = []
     for edge in filter(None, at.edges):
         if edge in seen.values:
-            kind = "parameter" if edge[0] in graph.names else "input"
+            moved = graph.operators.get(edge[0]) in MOVES and graph.reads[edge[0]]
+            kind = "parameter" if moved or edge[0] in graph.names else "input"
             read.append((seen.values[edge].tensor, kind))
     read += [(value.tensor, "parameter" if name else "input") for value, name in at.given]
     gave: list[Value] = seen.results(node)

@@ -6,8 +6,6 @@ from typing import NamedTuple
 
 from torch import Tensor
 
-from halfulp.training.watching.frames import unseen
-
 
 class Pole(NamedTuple):
     """Where an operator was asked for what is not finite."""
@@ -16,27 +14,26 @@ class Pole(NamedTuple):
     value: bool  # whether its value is not finite there; else only its derivative
 
 
-def pole(operator: str, kept: dict[str, Tensor], exponent: object = None) -> Pole | None:
+def pole(operator: str, kept: dict[str, Tensor], exponent: float | None = None) -> Pole | None:
     """Where an operator met a pole, told by what it keeps.
 
     >>> import torch
     >>> pole("log", {"self": torch.tensor([0.0, 1.0])}).words
     '1 of the 2 numbers it read is 0, where its value is not finite'
     """
-    with unseen():
-        if operator in ("log", "log2", "log10"):
-            return _met(kept.get("self"), 0.0, below=True)
-        if operator == "log1p":
-            return _met(kept.get("self"), -1.0, below=True)
-        if operator == "div":
-            return _met(kept.get("other"), 0.0, read="divisors")
-        if operator == "sqrt":
-            return _met(kept.get("result"), 0.0, value=False, read="numbers it gave")
-        if operator in ("asin", "acos"):
-            tensor = kept.get("self")
-            return _met(tensor.abs() if tensor is not None else None, 1.0, value=False)
-        if operator == "pow" and isinstance(exponent, (int, float)) and exponent < 1 and exponent:
-            return _met(kept.get("self"), 0.0, value=exponent < 0)
+    if operator in ("log", "log2", "log10"):
+        return _met(kept.get("self"), 0.0, below=True)
+    if operator == "log1p":
+        return _met(kept.get("self"), -1.0, below=True)
+    if operator == "div":
+        return _met(kept.get("other"), 0.0, verb="divided by")
+    if operator == "sqrt":
+        return _met(kept.get("result"), 0.0, value=False, verb="gave")
+    if operator in ("asin", "acos"):
+        tensor = kept.get("self")
+        return _met(tensor.abs() if tensor is not None else None, 1.0, value=False)
+    if operator == "pow" and exponent and exponent < 1:
+        return _met(kept.get("self"), 0.0, value=exponent < 0)
     return None
 
 
@@ -46,18 +43,14 @@ def _met(
     *,
     value: bool = True,
     below: bool = False,
-    read: str = "numbers it read",
+    verb: str = "read",
 ) -> Pole | None:
-    if tensor is None or not tensor.is_floating_point() and read != "divisors":
+    if tensor is None or tensor.is_complex():
         return None
     there, under = int((tensor == at).sum()), int((tensor < at).sum()) if below else 0
     if not there + under:
         return None
     count, which = (there, f"{at:g}") if there else (under, f"less than {at:g}")
-    verb = "is" if count == 1 else "are"
-    what = "value" if value else "derivative"
-    return Pole(
-        f"{count:,} of the {tensor.numel():,} {read} {verb} {which}, "
-        f"where its {what} is not finite",
-        value,
-    )
+    are, what = "is" if count == 1 else "are", "value" if value else "derivative"
+    of = f"{count:,} of the {tensor.numel():,} numbers" if tensor.numel() > 1 else "the number"
+    return Pole(f"{of} it {verb} {are} {which}, where its {what} is not finite", value)

@@ -82,13 +82,35 @@ def kept(node: Any) -> Kept:
         except RuntimeError:  # freed
             continue
         raws = raw if isinstance(raw, (tuple, list)) else (raw,)
-        behind = [_unpack_hook(part) is not None for part in raws]
-        hidden |= any(behind)
-        if all(behind):
-            tensors += [Saved(name, part, False) for part in map(_on_cpu, raws) if part is not None]
-        elif not any(behind):
+        if any(_unpack_hook(part) is not None for part in raws):
+            aside = [part for part in map(_on_cpu, raws) if part is not None]
+            tensors += [Saved(name, part, part.requires_grad) for part in aside]
+            hidden |= len(aside) < len(raws)
+        else:
             tensors += [Saved(name, part, True) for part in _unpacked(node, name)]
     return Kept(tuple(tensors), hidden)
+
+
+def plain_number(node: Any, name: str) -> float | None:
+    """A number that a node keeps beside its tensors, as the exponent of a power.
+
+    >>> plain_number((torch.ones(2, requires_grad=True) ** 0.5).grad_fn, "exponent")
+    0.5
+    """
+    if hasattr(type(node), f"_raw_saved_{name}"):
+        return None  # a tensor, which may be behind hooks
+    number = getattr(node, f"_saved_{name}", None)
+    return float(number) if isinstance(number, (int, float)) else None
+
+
+def result_dtype(node: Any) -> torch.dtype | None:
+    """The dtype of what a node's operator gave, first of several.
+
+    >>> result_dtype(torch.ones(2, requires_grad=True).half().grad_fn)
+    torch.float16
+    """
+    metadata = getattr(node, "_input_metadata", None) or (None,)
+    return getattr(metadata[0], "dtype", None)
 
 
 def _raw_names(node: Any) -> list[str]:
@@ -118,4 +140,4 @@ def _on_cpu(raw: Any) -> Tensor | None:
         return None
     packed = raw.data
     tensor = packed[1] if isinstance(packed, tuple) and len(packed) == 2 else None
-    return tensor.detach() if isinstance(tensor, Tensor) else None
+    return tensor if isinstance(tensor, Tensor) else None

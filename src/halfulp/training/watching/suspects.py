@@ -17,6 +17,7 @@ from halfulp.training.watching.bounds import SAFE, Reads, largest
 from halfulp.training.watching.frames import Value
 from halfulp.training.watching.nodes import Edge
 from halfulp.training.watching.poles import Pole, pole
+from halfulp.training.watching.saved import plain_number, result_dtype
 from halfulp.training.watching.sightings import Sighting, Sightings
 
 #: Operators that write −inf where a mask says so, which is as meant.
@@ -39,7 +40,8 @@ class Case(NamedTuple):
     came: tuple[Value, str, bool] | None  # what came in with it, its name, whether a parameter
     shown: Value | None  # the result in which it is seen
     suspects: tuple[Any, ...]  # in the order they ran; the first is named
-    pole: Pole | None
+    pole: Pole | None = None
+    masked: bool = False  # whether it is a softmax of what a mask may have emptied
 
 
 @dataclass
@@ -91,7 +93,7 @@ class Inquiry:
             if self._shown(node, sighting) is not None or any(v.bad for v in sighting.loose):
                 self.cases.append(node)
                 state = State.TAINTED
-            elif self.bounds[node] > SAFE and not _hands_on(sighting.operator):
+            elif self.bounds[node] > SAFE and not _hands_on(node, sighting.operator):
                 state = State.MAYBE
         self.states[node] = state
 
@@ -104,7 +106,10 @@ class Inquiry:
             else:
                 value = next(given, None)
                 amaxes.append(math.inf if value is None else value.value.amax)
-        return largest(sighting.operator, Reads(amaxes, sighting.kept, node))
+        alpha = plain_number(node, "alpha")
+        return largest(
+            sighting.operator, Reads(amaxes, sighting.kept, 1.0 if alpha is None else alpha)
+        )
 
     def _came(self, sighting: Sighting) -> tuple[Value, str, bool] | None:
         """What is not finite and was made by no operator."""
@@ -149,7 +154,7 @@ class Inquiry:
         came, shown = self._came(sighting), self._shown(node, sighting)
         met = _pole(node, sighting)
         if came is not None:
-            return Case(node, came, shown, (node,), None)
+            return Case(node, came, shown, (node,))
         if met is not None and (met.value or shown is None):
             return Case(node, None, shown, (node,), met)
         unsettled = self._unsettled(node)
@@ -157,12 +162,14 @@ class Inquiry:
             met = _pole(suspect, self.seen.at[suspect])
             if met is not None and met.value:
                 return Case(node, None, shown, (suspect,), met)
+        could, masked = unsettled, False
         if sighting.operator in SOFTMAXES:
-            unsettled = [n for n in unsettled if self.seen.at[n].operator not in MASKS]
+            unsettled = [n for n in could if self.seen.at[n].operator not in MASKS]
+            masked = len(unsettled) < len(could)
         # What is seen in an input only was not made here, if it can have been made before.
-        elsewhere = _hands_on(sighting.operator) or shown is None
+        elsewhere = _hands_on(node, sighting.operator) or shown is None
         itself = [] if unsettled and elsewhere else [node]
-        return Case(node, None, shown, (*unsettled, *itself), None)
+        return Case(node, None, shown, (*unsettled, *itself), masked=masked and bool(itself))
 
     def _unsettled(self, node: Any) -> list[Any]:
         """The operators before ``node`` that are not seen, and could have made what it got."""
@@ -170,25 +177,30 @@ class Inquiry:
         waiting = [node]
         while waiting:
             for edge in filter(None, self.seen.graph.edges[waiting.pop()]):
-                if edge[0] in self.seen.at and edge[0] not in found:
-                    if self.state(edge) is State.MAYBE:
-                        found.add(edge[0])
-                        waiting.append(edge[0])
+                new = edge[0] in self.seen.at and edge[0] not in found
+                if new and self.state(edge) is State.MAYBE:
+                    found.add(edge[0])
+                    waiting.append(edge[0])
         return [n for n in self.seen.at if n in found and self._could(n)]
 
     def _could(self, node: Any) -> bool:
         sighting = self.seen.at[node]
         before = [self.state(edge) for edge in sighting.edges]
-        return max(before, default=State.CLEAN) is State.CLEAN or not _hands_on(sighting.operator)
+        return max(before, default=State.CLEAN) is State.CLEAN or not _hands_on(
+            node, sighting.operator
+        )
 
 
-def _hands_on(operator: str) -> bool:
-    """Whether an operator's results are never larger than its inputs; a conversion's may not fit."""
-    return operator != "to_copy" and largest(operator, Reads((2.0, 2.0), {}, None)) <= 2.0
+def _hands_on(node: Any, operator: str) -> bool:
+    """Whether an operator makes nothing infinite of what is not: none of its results is larger."""
+    if operator == "to_copy":
+        dtype = result_dtype(node)
+        return dtype is not None and dtype.itemsize >= 4
+    return largest(operator, Reads((2.0, 2.0), {})) <= 2.0
 
 
 def _pole(node: Any, sighting: Sighting) -> Pole | None:
-    return pole(sighting.operator, sighting.kept, getattr(node, "_saved_exponent", None))
+    return pole(sighting.operator, sighting.kept, plain_number(node, "exponent"))
 
 
 def _only_low(value: Value) -> bool:
