@@ -134,7 +134,8 @@ def _plan(formats: tuple[str, ...], dtype: str) -> _Plan:
     gaps = np.full((len(of), most), -1, np.int64)
     for row, e in zip(gaps, of, strict=True):
         row[: len(e.gaps)] = [at[gap] for gap in e.gaps]
-    kept, normal, over = (np.array([at[e[i]] for e in of], np.int64) for i in range(3))
+    sides = zip(*((e.kept, e.normal, e.over) for e in of), strict=True)
+    kept, normal, over = (np.array([at[pattern] for pattern in side], np.int64) for side in sides)
     cells = np.array([evidence.exact_cells(cast.target, source) for cast in casts])
     return _Plan(thresholds, kept, normal, over, gaps, cells)
 

@@ -26,7 +26,10 @@ COMMANDS = {
     "walk": "walk",
     "formats": "formats",
     "compare": "compare",
+    "lint": "lint",
     "memory": "memory",
+    "watch": "watch",
+    "report": "report",
     "demo": "demo",
 }
 

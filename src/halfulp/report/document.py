@@ -40,6 +40,7 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 pre { background: var(--panel); padding: 1rem; border-radius: .4rem; }
 $steps
 .figure { margin: 1rem 0; background: #ffffff; border-radius: .4rem; overflow-x: auto; }
+.figure .plotly-graph-div { height: auto !important; } /* menus of figures may change theirs */
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 </style>
 $script

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import sqlite3
 from collections.abc import Iterator, Sequence
+from contextlib import contextmanager
 from functools import cached_property
 from pathlib import Path
 from typing import Any
@@ -33,8 +34,15 @@ def read_run(path: str | Path) -> Run:
     """
     if not Path(path).is_file():
         raise HalfulpError(f"there is no log {path}")
-    place = f"{Path(path).resolve().as_uri()}?mode=ro"
-    return Run(sqlite3.connect(place, uri=True, check_same_thread=False), str(path))
+    file = Path(path).resolve()
+    # A finished log has no journal beside it; SQLite would leave an empty one there, or need to.
+    finished = not file.with_name(f"{file.name}-wal").exists()
+    place = f"{file.as_uri()}?mode=ro{'&immutable=1' if finished else ''}"
+    try:
+        connection = sqlite3.connect(place, uri=True, check_same_thread=False)
+    except sqlite3.Error as error:
+        raise HalfulpError(f"{path} cannot be read as a log: {error}") from error
+    return Run(connection, str(path))
 
 
 class Run:
@@ -55,29 +63,35 @@ class Run:
     @cached_property
     def about(self) -> About:
         """What was watched, and how."""
-        value = json.loads(self._one("SELECT text FROM about"))
-        value["ways"] = tuple(Way(**way) for way in value["ways"])
-        value["formats"] = tuple(value["formats"])
-        value["versions"] = tuple(tuple(pair) for pair in value["versions"])
-        return About(**value)
+        text = self._one("SELECT text FROM about")
+        with self._understood():
+            value = json.loads(text)
+            value["ways"] = tuple(Way(**way) for way in value["ways"])
+            value["formats"] = tuple(value["formats"])
+            value["versions"] = tuple(tuple(pair) for pair in value["versions"])
+            return About(**value)
 
     @cached_property
     def series(self) -> tuple[Series, ...]:
         """The series by their numbers."""
+        _ = self.heads  # first: a sample that is written in between may bring new series
         rows = self._rows("SELECT text FROM series ORDER BY id")
-        return tuple(Series(**json.loads(text)) for (text,) in rows)
+        with self._understood():
+            return tuple(Series(**json.loads(text)) for (text,) in rows)
 
     @cached_property
     def heads(self) -> tuple[Head, ...]:
         """The sampled steps, in order."""
         rows = self._rows("SELECT head FROM samples ORDER BY step")
-        return tuple(_head(json.loads(text)) for (text,) in rows)
+        with self._understood():
+            return tuple(_head(json.loads(text)) for (text,) in rows)
 
     @cached_property
     def events(self) -> tuple[Event, ...]:
         """What happened, in order."""
         rows = self._rows("SELECT text FROM events ORDER BY id")
-        return tuple(Event(**json.loads(text)) for (text,) in rows)
+        with self._understood():
+            return tuple(Event(**json.loads(text)) for (text,) in rows)
 
     def __len__(self) -> int:
         return len(self.heads)
@@ -88,7 +102,8 @@ class Run:
         Raises HalfulpError for a step that was not sampled.
         """
         seen, counts, binades = self._columns("seen, counts, binades", step)
-        return Observed(*unpacked(seen), *unpacked(counts), *unpacked(binades))
+        with self._understood():
+            return Observed(*unpacked(seen), *unpacked(counts), *unpacked(binades))
 
     def seen(self, step: int) -> Sequence[Any]:
         """The first columns of :class:`Observed` alone, which are read much faster."""
@@ -97,7 +112,8 @@ class Run:
     def updates(self, step: int) -> UpdateRows | None:
         """What became of the updates of a sampled step; None where it was not taken."""
         (blob,) = self._columns("updates", step)
-        return None if blob is None else UpdateRows(*unpacked(blob))
+        with self._understood():
+            return None if blob is None else UpdateRows(*unpacked(blob))
 
     def sample(self, step: int) -> Sample:
         """All of a sampled step."""
@@ -107,7 +123,9 @@ class Run:
     def recorded(self) -> Iterator[Recorded]:
         """Elements of weights with the updates meant for them, at the last sample of each."""
         for series, step, blob in self._rows("SELECT series, step, elements FROM recorded"):
-            yield Recorded(series, step, *unpacked(blob))
+            with self._understood():
+                found = Recorded(series, step, *unpacked(blob))
+            yield found
 
     def steps(self, most: int | None = None) -> list[int]:
         """The sampled steps, or so many of them, evenly spread, with the first and the last."""
@@ -116,6 +134,12 @@ class Run:
             return every
         last = len(every) - 1
         return [every[last * i // (most - 1)] for i in range(most)]
+
+    def to_pandas(self, table: str = "tensors", most: int | None = None) -> Any:
+        """A table as a pandas DataFrame; as :func:`halfulp.runs.exports.to_pandas`."""
+        from halfulp.runs.exports import to_pandas
+
+        return to_pandas(self, table, most)
 
     def close(self) -> None:
         """Read no more."""
@@ -126,6 +150,15 @@ class Run:
         if not rows:
             raise HalfulpError(f"step {step} was not sampled: every {self.about.every} was")
         return rows[0]
+
+    @contextmanager
+    def _understood(self) -> Iterator[None]:
+        try:
+            yield
+        except HalfulpError as error:
+            raise HalfulpError(f"{self.path} is damaged: {error}") from error
+        except (ValueError, TypeError, KeyError, AttributeError) as error:
+            raise HalfulpError(f"{self.path} is damaged: what it says makes no sense") from error
 
     def _one(self, query: str) -> Any:
         rows = self._rows(query)

@@ -16,12 +16,15 @@ from halfulp.training.attribution import Attribution, attribute, sites_of
 from halfulp.training.comparison import Comparison, check_run, compare
 from halfulp.training.experiment import Experiment
 from halfulp.training.footprint import Memory, memory
+from halfulp.training.linting import lint
+from halfulp.training.linting_records import Finding, FormatShare, Lint, ParameterShare
 from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import Prepared, prepare
 from halfulp.training.recipes import RECIPES, Recipe, recipe
 from halfulp.training.reduction import ReductionLoss
 from halfulp.training.running import RecipeResult
+from halfulp.training.watching.watcher import Watch, watch
 
 __all__ = [
     "DYNAMIC",
@@ -30,18 +33,25 @@ __all__ = [
     "Attribution",
     "Comparison",
     "Experiment",
+    "Finding",
+    "FormatShare",
+    "Lint",
     "LossScale",
     "Memory",
+    "ParameterShare",
     "Prepared",
     "Recipe",
     "RecipeResult",
     "ReductionLoss",
     "UpdateMeter",
+    "Watch",
     "attribute",
     "check_run",
     "compare",
+    "lint",
     "memory",
     "prepare",
     "recipe",
     "sites_of",
+    "watch",
 ]

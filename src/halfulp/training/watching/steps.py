@@ -124,6 +124,7 @@ class Step:
         """
         if self.is_sampled and not self._queued:
             self._queued = True
+            self._eyes.close()  # what runs from now on runs for the second time
             _ENGINE.queue_callback(lambda: _ENGINE.queue_callback(then))
 
     @torch.no_grad()

@@ -10,8 +10,8 @@ from torch.nn import Module
 from torch.utils._pytree import tree_flatten
 
 from halfulp.runs.samples import Event
+from halfulp.training.origins.graph import operators_of, origin
 from halfulp.training.watching.faults import Flags, bad_samples, is_finite, skip_event
-from halfulp.training.watching.graph import operators_of, origin
 from halfulp.training.watching.names import plain_name
 from halfulp.training.weights import local
 

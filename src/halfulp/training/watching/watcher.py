@@ -166,6 +166,11 @@ class Watch:
     ) -> None:  # fmt: skip
         self.close()
 
+    def begin(self) -> None:
+        """A forward pass begins: to be called only where the model itself is never called."""
+        if self.is_open:
+            _guarded(self, self._forward_began)(self.model, ())
+
     def close(self) -> None:
         """Look no more, and write what is left. The run can still be read."""
         if not self.is_open:

@@ -8,17 +8,17 @@ could have made it.
 from __future__ import annotations
 
 import math
-from collections.abc import Iterable
+from collections.abc import Iterable, Sequence
 from dataclasses import dataclass, field
 from enum import IntEnum
 from typing import Any, NamedTuple
 
-from halfulp.training.watching.bounds import SAFE, Reads, largest
-from halfulp.training.watching.frames import Value
-from halfulp.training.watching.nodes import Edge
-from halfulp.training.watching.poles import Pole, pole
-from halfulp.training.watching.saved import plain_number, result_dtype
-from halfulp.training.watching.sightings import Sighting, Sightings
+from halfulp.training.origins.bounds import Reads, largest, limit
+from halfulp.training.origins.frames import Value
+from halfulp.training.origins.nodes import Edge
+from halfulp.training.origins.poles import Pole, pole
+from halfulp.training.origins.saved import plain_number, result_dtype
+from halfulp.training.origins.sightings import Sighting, Sightings
 
 #: Operators that write −inf where a mask says so, which is as meant.
 MASKS = frozenset(["masked_fill", "where", "add", "sub", "constant_pad_nd", "tril", "triu"])
@@ -44,11 +44,26 @@ class Case(NamedTuple):
     masked: bool = False  # whether it is a softmax of what a mask may have emptied
 
 
+def inquire(seen: Sightings, roots: Sequence[Edge]) -> tuple[Inquiry, Case | None]:
+    """The case, and the inquiry that found it.
+
+    A number that overflows though it would have fitted tells of a shorter format, emulated.
+    """
+    short = "_Border" in seen.graph.operators.values()
+    inquiry = Inquiry(seen, short)
+    case = inquiry.case(roots)
+    if case and case.shown and not case.came and not short and inquiry.fits(case.node):
+        inquiry = Inquiry(seen, True)
+        case = inquiry.case(roots)
+    return inquiry, case
+
+
 @dataclass
 class Inquiry:
     """Goes through the operators in the order they ran."""
 
     seen: Sightings
+    short: bool  # whether float32 tensors may hold numbers of a shorter format
     states: dict[Any, State] = field(default_factory=dict)  # of results that are not seen
     bounds: dict[Any, float] = field(default_factory=dict)
     cases: list[Any] = field(default_factory=list)
@@ -82,6 +97,10 @@ class Inquiry:
             return math.inf if value.bad else value.amax
         return self.bounds.get(edge[0], math.inf)
 
+    def fits(self, node: Any) -> bool:
+        """Whether an operator's results are known to be small enough for their format."""
+        return self.bounds[node] <= limit(result_dtype(node), self.short)
+
     def _judge(self, node: Any, sighting: Sighting) -> None:
         inputs = [self.state(edge) for edge in sighting.edges]
         self.bounds[node] = self._largest(node, sighting)
@@ -93,7 +112,7 @@ class Inquiry:
             if self._shown(node, sighting) is not None or any(v.bad for v in sighting.loose):
                 self.cases.append(node)
                 state = State.TAINTED
-            elif self.bounds[node] > SAFE and not _hands_on(node, sighting.operator):
+            elif not self.fits(node) and not _hands_on(node, sighting.operator):
                 state = State.MAYBE
         self.states[node] = state
 

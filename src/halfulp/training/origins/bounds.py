@@ -10,10 +10,11 @@ import math
 from collections.abc import Mapping, Sequence
 from typing import NamedTuple
 
+import torch
 from torch import Tensor
 
-#: Float32 tensors may hold numbers of float16 that are emulated: what is safe is safe there too.
-SAFE = 60000.0
+#: What every format of two bytes holds, for float32 tensors with numbers of one that is emulated.
+SHORT = 60000.0
 
 # What only moves numbers, chooses among them, or makes none larger. (_Border is where a recipe of
 # this package begins and ends to hold.)
@@ -44,12 +45,19 @@ class Reads(NamedTuple):
     alpha: float = 1.0  # what the second term of a sum is multiplied by
 
 
+def limit(dtype: torch.dtype | None, short: bool) -> float:
+    """Up to which bound nothing overflows in a dtype, a little below where it ends."""
+    if short or dtype is None or not (dtype.is_floating_point or dtype.is_complex):
+        return SHORT
+    return 0.9 * torch.finfo(dtype).max
+
+
 def largest(operator: str, reads: Reads) -> float:
     """The largest magnitude that the operator can give, infinite where no bound is known."""
-    if operator in _LIMITED:
-        return 1.0
     if not reads.amaxes or math.inf in reads.amaxes:
         return math.inf
+    if operator in _LIMITED:
+        return 1.0
     if operator in _KEEPS:
         return max(reads.amaxes)
     if operator in ("add", "sub"):

@@ -12,9 +12,9 @@ from typing import Any, NamedTuple
 
 from torch import Tensor
 
-from halfulp.training.watching.frames import Value, value_of
-from halfulp.training.watching.nodes import Edge, Nodes
-from halfulp.training.watching.saved import Saved, is_custom, is_inside, is_result, kept
+from halfulp.training.origins.frames import Value, value_of
+from halfulp.training.origins.nodes import Edge, Nodes
+from halfulp.training.origins.saved import Saved, is_custom, is_inside, is_result, kept
 
 
 class Given(NamedTuple):
@@ -99,6 +99,7 @@ def _file(
         if is_inside(saved.name) or (is_custom(node) and not sighting.unseen):
             sighting.inside.append(value)
         elif saved.linked:
-            sighting.given.append(Given(value, names.get(id(tensor), "")))
+            whole = tensor if tensor._base is None else tensor._base  # of a weight that was turned
+            sighting.given.append(Given(value, names.get(id(whole), "")))
         else:
             sighting.loose.append(value)

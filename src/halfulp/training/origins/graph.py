@@ -14,13 +14,13 @@ from typing import Any
 from torch import Tensor
 
 from halfulp.records import Record
-from halfulp.training.watching import sentences
-from halfulp.training.watching.bounds import MOVES
-from halfulp.training.watching.frames import Frame, Value, bad_rows, frame_of, unseen
-from halfulp.training.watching.nodes import Nodes, tensors_of, walk
-from halfulp.training.watching.saved import result_dtype
-from halfulp.training.watching.sightings import Sightings, look
-from halfulp.training.watching.suspects import Case, Inquiry
+from halfulp.training.origins import sentences
+from halfulp.training.origins.bounds import MOVES
+from halfulp.training.origins.frames import Frame, Value, bad_rows, frame_of, unseen
+from halfulp.training.origins.nodes import Nodes, tensors_of, walk
+from halfulp.training.origins.saved import result_dtype
+from halfulp.training.origins.sightings import Sightings, look
+from halfulp.training.origins.suspects import Case, Inquiry, inquire
 
 #: Operators that keep nothing of an operand from outside the graph.
 OUTSIDE = frozenset(["add", "sub", "where", "cat", "stack"])
@@ -76,8 +76,7 @@ def find(outputs: object, names: Mapping[int, str]) -> Origin | None:
     graph = walk((node for node, _ in roots), names)
     with unseen():
         seen = look(graph, tensors, names)
-        inquiry = Inquiry(seen)
-        case = inquiry.case(roots)
+        inquiry, case = inquire(seen, roots)
         if case is None:
             return None
         return _came_in(seen, case) if case.came else _made(inquiry, case)
@@ -132,9 +131,8 @@ def _came_in(seen: Sightings, case: Case) -> Origin | None:
         sentence = sentences.input_came(reader, frame, rows, count)
     sentence += sentences.looked_at(len(seen.graph.edges))
     before = [f for f in _frames(seen, case.node, FRAMES) if f.kind != "result"]
-    if frame not in before:
-        before.append(frame)
-    return Origin(at.operator, at.place, what, rows, sentence, tuple(before[-FRAMES:]))
+    frames = (*[f for f in before if f != frame][1 - FRAMES :], frame)
+    return Origin(at.operator, at.place, what, rows, sentence, frames)
 
 
 def _made(inquiry: Inquiry, case: Case) -> Origin:

@@ -6,9 +6,9 @@ from collections.abc import Sequence
 
 import torch
 
-from halfulp.training.watching.frames import Frame
-from halfulp.training.watching.nodes import MOST
-from halfulp.training.watching.poles import Pole
+from halfulp.training.origins.frames import Frame
+from halfulp.training.origins.nodes import MOST
+from halfulp.training.origins.poles import Pole
 
 #: Formats that a training overflows without being absurd.
 _SHORT = {"float16": torch.finfo(torch.float16).max, "bfloat16": torch.finfo(torch.bfloat16).max}

@@ -15,8 +15,8 @@ from typing import Any
 from torch import Tensor
 from torch.nn import Parameter
 
-from halfulp.training.watching.bounds import MOVES
-from halfulp.training.watching.saved import operator_name
+from halfulp.training.origins.bounds import MOVES
+from halfulp.training.origins.saved import operator_name
 
 #: How many nodes are looked at, the nearest to the outputs.
 MOST = 20_000
