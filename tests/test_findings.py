@@ -4,7 +4,13 @@ from __future__ import annotations
 
 import json
 import math
+import os
+import select
 import shlex
+import signal
+import subprocess
+import sys
+import time
 from collections import Counter
 from collections.abc import Callable
 from dataclasses import dataclass, field, replace
@@ -307,11 +313,10 @@ def test_a_weight_with_a_gradient_that_nobody_updates() -> None:
 
 def test_of_an_embedding_most_rows_stay_by_right() -> None:
     planted = Planted()
-    up = Updated(updates=20, still=490)
-    planted.sample(0, tensors(), {"fc.weight": up})
+    planted.sample(0, tensors(), {"fc.weight": Updated(updates=20, still=490)})
     one = only(planted.found(), "never moved")
     assert one.severity == "note"
-    assert "given no update" in one.sentence
+    assert "few of its updates were lost, 0.00 % (0 of 20): they had none" in one.sentence
 
 
 def test_weights_that_were_compared_too_little_are_not_judged() -> None:
@@ -709,7 +714,7 @@ def test_skips_in_a_row_are_a_fault_and_a_collapse() -> None:
     skip, fall = only(found, "skip"), only(found, "scale collapse")
     assert (skip.severity, fall.severity) == ("error", "error")
     assert "13 steps were skipped by a fault (the scale fell to 0.125" in skip.sentence
-    assert "“step 40 was skipped at 1024”" in skip.sentence
+    assert "such as at step 40: “step 40 was skipped at 1024”" in skip.sentence
     assert dict(fall.evidence)["times"] == 13
     check_page(found)
 
@@ -732,8 +737,15 @@ def test_skips_with_room_in_the_scale_are_a_fault() -> None:
     assert only(planted.found(), "skip").severity == "note"
     falling(planted, [1024.0, 512.0], first=6)
     one = only(planted.found(), "skip")
-    assert one.severity == "error"
+    assert one.severity == "warning"
     assert "not for its size" in one.sentence
+
+
+def test_some_skips_in_a_row_are_less_than_many() -> None:
+    for count, severity in ((2, "note"), (3, "warning"), (8, "error")):
+        planted = healthy(Planted(), 60, scale=2.0**17)
+        falling(planted, [2.0 ** (20 - i) for i in range(count + 1)], first=40)
+        assert only(planted.found(), "skip").severity == severity
 
 
 def test_a_healthy_scale_has_no_findings() -> None:
@@ -831,10 +843,48 @@ def test_watch_refuses_what_is_no_log(tmp_path: Path, capsys: pytest.CaptureFixt
         connection.execute("UPDATE samples SET updates = x'0102'")
     connection.close()
     for name, said in (
-        ("none.db", "there is no log"), (plain, "cannot be read as a log"),
-        (other, "but no log"), (later, "version 99"), (damaged, "damaged"), (tmp_path, "no log"),
+        ("none.db", "there is no log"), (plain, "no log"),
+        (other, "but no log"), (later, "version 99"), (damaged, "damaged"), (tmp_path, "is a folder"),
     ):  # fmt: skip
         status, out, err = watched(capsys, str(name))
         assert (status, out) == (2, "")
         assert said in err
         assert err.count("\n") == 1
+
+
+@pytest.mark.skipif(sys.platform == "win32", reason="needs a pseudo-terminal")
+@pytest.mark.parametrize("how", ["q", "interrupt"])
+def test_watch_is_live_on_a_terminal(tmp_path: Path, how: str) -> None:
+    """It waits for the first sample, shows it when it comes, and leaves when it is asked to."""
+    import pty
+
+    planted = Planted(tmp_path / "run.db")
+    ours, theirs = pty.openpty()
+    command = "from halfulp.cli.app import main; main()"
+    program = subprocess.Popen(
+        [sys.executable, "-c", command, "watch", planted.path],
+        stdin=theirs, stdout=theirs, stderr=theirs, env=os.environ | {"TERM": "xterm"},
+    )  # fmt: skip
+    os.close(theirs)
+    try:
+        read_until(ours, "No step was sampled yet")
+        lossy(planted)
+        shown = read_until(ours, "1 error")
+        assert "layer.0.weight: 99.41 % (509 of 512)" in shown
+        if how == "q":
+            os.write(ours, b"q")
+        else:
+            program.send_signal(signal.SIGINT)
+        assert program.wait(20) == 0
+    finally:
+        program.kill()
+        os.close(ours)
+
+
+def read_until(terminal: int, text: str) -> str:
+    shown, end = "", time.monotonic() + 60
+    while text not in shown:
+        assert time.monotonic() < end, shown
+        if select.select([terminal], [], [], 0.2)[0]:
+            shown += os.read(terminal, 65536).decode(errors="replace")
+    return shown

@@ -420,6 +420,8 @@ def test_prepared_trainings_are_watched(recipe: str) -> None:
     ways = {run.about.ways[i] for i in run.updates(2).running}
     expected = "master" if by.master and by.weights != "float32" else by.update
     assert ways == {Way(by.weights, expected)}
+    dtypes = {role: {s.dtype for s in run.series if s.role == role} for role in (WEIGHT, GRADIENT)}
+    assert dtypes == {WEIGHT: {by.weights}, GRADIENT: {by.gradients}}
 
 
 # What goes wrong is said, and the training goes on.

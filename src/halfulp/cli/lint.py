@@ -38,8 +38,8 @@ def lint(
     """Say what low precision will do to the training of TARGET.
 
     TARGET is a built-in example (digits, convnet, gpt, underflow), or file.py:build, where
-    build(seed) returns a halfulp.training.Experiment. A copy of its model is trained for the
-    steps, as it is, and the updates that each format would lose are counted.
+    build(seed) returns a halfulp.training.Experiment. For each format a copy of its model is
+    trained for the steps, its weights kept in that format, and the updates lost are counted.
     """
     from halfulp import training
     from halfulp.training.comparison import check_run

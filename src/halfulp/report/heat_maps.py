@@ -33,8 +33,9 @@ class Map(NamedTuple):
     scale: Any
     unit: str
     floor: float | None  # where the colours begin; None: at the least value
+    first: str  # how those on top are called
+    tensors: int  # that there are
     parts: Array | None = None  # [tensor, step, 2]: numerator and denominator
-    tensors: int = 0  # that there are
 
 
 def heat_map_figure(data: RunData) -> Any | None:
@@ -78,9 +79,9 @@ def _menu(maps: Sequence[Map]) -> dict[str, Any]:
 
 def _shown(m: Map) -> dict[str, Any]:
     """The layout of one entry."""
-    few = f"; the worst {len(m.names)} of {m.tensors:,} tensors" if m.tensors > len(m.names) else ""
+    few = f"; the {m.first} {len(m.names)} of {m.tensors:,} tensors"
     return {
-        "title.text": f"{m.title}{few}",
+        "title.text": m.title + few * (m.tensors > len(m.names)),
         "title.x": 0.01,
         "title.y": 0.99,
         "title.yanchor": "top",
@@ -125,7 +126,7 @@ def _share_map(title: str, data: RunData, rows: Array, part: Array, whole: Array
     return Map(
         title, _names(data, rows[best]), z,
         f"%{{z:.4~f}} %<br>%{{customdata[0]:,}} of %{{customdata[1]:,}} {of}", ORANGES, "%", 0.0,
-        np.stack([above, below], -1).astype(float), len(seen),
+        "worst", len(seen), np.stack([above, below], -1).astype(float),
     )  # fmt: skip
 
 
@@ -139,7 +140,9 @@ def _size_map(role: str, data: RunData, rows: Array) -> Map:
     z[np.isinf(z)] = np.nan
     title = f"Largest magnitude: {role}"
     names = _names(data, rows[order[:MOST_TENSORS]])
-    return Map(title, names, z, "2<sup>%{z:.2f}</sup>", "Cividis", "log2", None, None, len(order))
+    return Map(
+        title, names, z, "2<sup>%{z:.2f}</sup>", "Cividis", "log2", None, "largest", len(order)
+    )
 
 
 def _names(data: RunData, rows: Array) -> list[str]:

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Sequence
+from collections.abc import Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
@@ -20,6 +20,7 @@ WORST = 6  # tensors
 ROW, BAND, ROOM = 104, 26, 120  # pixels of a histogram, of a format, and around all of them
 BAR = "#8d99a6"
 MOST_TICKS = 16
+CHARACTER = 0.009  # of the width of a figure
 
 
 class Row(NamedTuple):
@@ -93,18 +94,24 @@ def _figure(data: RunData, rows: Sequence[Row], title: str) -> Any | None:
         _band(figure, f, COLOURS[number % len(COLOURS)], low, high)
     for number, row in enumerate(rows, start=2):
         _histogram(figure, row, number)
-        for at, f in enumerate(formats):
-            _ends(figure, f, COLOURS[at % len(COLOURS)], number, low, high)
+    lines = [
+        line
+        for row in range(2, len(rows) + 2)
+        for number, f in enumerate(formats)
+        for line in _ends(f, COLOURS[number % len(COLOURS)], row, low, high)
+    ]
     figure.update_xaxes(
         range=[low, high], showgrid=False, zeroline=False, ticks="outside", ticklen=5,
         tickcolor="#ffffff", **_ticks(low, high),
     )  # fmt: skip
     figure.update_xaxes(showticklabels=True, title="magnitude", row=len(rows) + 1)
-    figure.update_yaxes(rangemode="tozero", nticks=4, gridcolor="#e9edf0", ticksuffix=" %")
+    figure.update_yaxes(rangemode="tozero", nticks=4, gridcolor="#e9edf0", ticksuffix=" %",
+                         exponentformat="power")  # fmt: skip
     figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ", row=1)
     return figure.update_layout(
         title={"text": title, "x": 0.01}, template="plotly_white", height=height, bargap=0.06,
-        showlegend=False, barmode="overlay", font={"family": "system-ui, sans-serif", "color": "#1c2024"},
+        showlegend=False, barmode="overlay", shapes=lines,
+        font={"family": "system-ui, sans-serif", "color": "#1c2024"},
         margin={"t": 70, "r": 20, "b": 50}, updatemenus=[_switch(len(rows))],
     )  # fmt: skip
 
@@ -132,7 +139,8 @@ def _band(figure: Any, f: Format, colour: str, low: float, high: float) -> None:
         (normal, end, colour, "#ffffff", f"2<sup>{f.emin}</sup> to {float(f.max):.6g}"),
     ):
         if stop > begin:
-            wide = (stop - begin) / (high - low) > len(text.replace("<sup>", "")) * 0.009
+            characters = len(text.replace("<sup>", "").replace("</sup>", ""))
+            wide = (stop - begin) / (high - low) > characters * CHARACTER
             figure.add_bar(
                 base=[begin], x=[stop - begin], y=[f.name], orientation="h", row=1, col=1,
                 marker={"color": fill, "line": {"width": 0}}, text=[text if wide else ""],
@@ -147,12 +155,15 @@ def _pale(colour: str) -> str:
     return f"rgba({red}, {green}, {blue}, 0.3)"
 
 
-def _ends(figure: Any, f: Format, colour: str, row: int, low: float, high: float) -> None:
-    """Where a format begins and ends, through a histogram."""
+def _ends(f: Format, colour: str, row: int, low: float, high: float) -> Iterator[dict[str, Any]]:
+    """Where a format begins and ends, as lines through a histogram."""
     for at, dash in ((binade(f.least_positive), "dot"), (f.emin, "dash"), (f.emax + 1, "solid")):
         if low < at < high:
-            line = {"color": colour, "width": 1, "dash": dash}
-            figure.add_vline(x=at, line=line, opacity=0.7, row=row, col=1)
+            yield {
+                "type": "line", "x0": at, "x1": at, "xref": f"x{row}", "y0": 0, "y1": 1,
+                "yref": f"y{row} domain", "opacity": 0.7,
+                "line": {"color": colour, "width": 1, "dash": dash},
+            }  # fmt: skip
 
 
 def _histogram(figure: Any, row: Row, number: int) -> None:

@@ -16,7 +16,7 @@ from halfulp.runs.samples import Event
 from halfulp.runs.scale_window import Window, Windows
 
 BLACK, SKIP, FITS = "#1c2024", "#d55e00", "rgba(0, 158, 115, 0.18)"
-MOST_MARKS = 2000
+MOST_MARKS, MANY = 2000, 100
 SPREAD = 24  # binades below and above the running scale that are drawn at most
 
 
@@ -77,7 +77,7 @@ def scale_figure(run: Run, windows: Windows | None) -> Any | None:
         figure.add_scatter(
             x=[x for x, _ in scaled], y=[y for _, y in scaled], name="<b>running scale</b>",
             mode="lines" if len(scaled) > 1 else "markers",
-            line={"color": BLACK, "width": 2.5, "shape": "hv"},
+            line={"color": BLACK, "width": 2.5 if len(scaled) < MANY else 1.2, "shape": "hv"},
             hovertemplate="step %{x}: 2<sup>%{y:.4~f}</sup><extra>running scale</extra>",
         )  # fmt: skip
     _skips(figure, [event for event in run.events if event.kind == "skip"])
@@ -170,7 +170,8 @@ def _skips(figure: Any, skips: Sequence[Event]) -> None:
         figure.add_scatter(
             x=[e.step for e in shown], y=[log2(e.loss_scale or 1) for e in shown], mode="markers",
             name=f"skipped steps ({len(skips):,})", customdata=[[e.sentence] for e in shown],
-            marker={"symbol": "triangle-down", "size": 9, "color": SKIP},
+            marker={"symbol": "triangle-down", "size": 9 if len(shown) < MANY else 5,
+                    "color": SKIP},
             hovertemplate="%{customdata[0]}<extra></extra>",
         )  # fmt: skip
 
@@ -182,6 +183,7 @@ def _exponent(scale: Fraction | None) -> float:
 def _layout(title: str) -> dict[str, Any]:
     return {
         "title": {"text": title, "x": 0.01}, "xaxis": {"title": "step", "zeroline": False},
-        "template": "plotly_white", "height": 440, "font": {"family": "system-ui, sans-serif", "color": "#1c2024"},
+        "template": "plotly_white", "height": 440,
+        "font": {"family": "system-ui, sans-serif", "color": "#1c2024"},
         "legend": {"orientation": "h", "y": -0.22}, "margin": {"t": 60, "r": 20},
     }  # fmt: skip

@@ -43,20 +43,29 @@ def sections(run: Run, found: Findings | None = None) -> list[Section]:
     """The parts of a report. Findings that are known already are not looked for again."""
     found = findings(run) if found is None else found
     data = RunData(run)
-    windows = found.windows.rows if found.windows else data.steps
+    windows = len(found.windows.rows) if found.windows else len(run)
+    drawn, points = len(data.steps), min(len(run), MOST_POINTS)
     parts = [
-        ("Tensors over steps", MAPS, len(data.steps), [heat_map_figure(data)]),
-        ("Magnitudes", MAGNITUDES, len(data.steps), [roles_figure(data), worst_figure(data)]),
-        ("Updates lost", LOST, min(len(run), MOST_POINTS), [lost_curve(data)]),
-        ("Loss scale", SCALE, len(windows), [scale_figure(run, found.windows)]),
-    ]
+        ("Tensors over steps", MAPS, _few("Drawn", drawn, run), [heat_map_figure(data)]),
+        ("Magnitudes", MAGNITUDES, _few("Counted", drawn, run),
+         [roles_figure(data), worst_figure(data)]),
+        ("Updates lost", LOST, _few("Drawn", points, run), [lost_curve(data)]),
+        ("Loss scale", SCALE, _few("The window is", windows, run),
+         [scale_figure(run, found.windows)]),
+    ]  # fmt: skip
     told = [Section("Findings", _what(run), (found,))]
-    for title, prose, steps, figures in parts:
-        drawn = tuple(figure for figure in figures if figure is not None)
-        few = f" From {steps:,} of {len(run):,} sampled steps, evenly spread."
-        if drawn:
-            told.append(Section(title, prose + few * (steps < len(run)), (), drawn))
+    for title, prose, few, figures in parts:
+        seen = tuple(figure for figure in figures if figure is not None)
+        if seen:
+            told.append(Section(title, prose + few, (), seen))
     return told
+
+
+def _few(what: str, steps: int, run: Run) -> str:
+    """A sentence on how many steps a figure is from, where it is not all."""
+    if steps >= len(run):
+        return ""
+    return f" {what} from {steps:,} of {len(run):,} sampled steps, evenly spread."
 
 
 def _what(run: Run) -> str:

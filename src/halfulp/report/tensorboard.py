@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import shutil
 import tempfile
 from collections.abc import Callable
 from fractions import Fraction
@@ -37,15 +36,15 @@ def to_tensorboard(
     """
     target = check_folder(folder)
     writer_of = _writer()
-    with tempfile.TemporaryDirectory(prefix="halfulp-") as partial:
-        with writer_of(log_dir=partial) as writer:
-            _write(run, writer, progress or (lambda done: None))
-        try:
+    try:
+        with tempfile.TemporaryDirectory(prefix=".halfulp-", dir=_existing(target)) as partial:
+            with writer_of(log_dir=partial) as writer:
+                _write(run, writer, progress or (lambda done: None))
             target.mkdir(parents=True, exist_ok=True)
             for file in Path(partial).iterdir():
-                _put(file, target / file.name)
-        except OSError as error:
-            raise HalfulpError(f"cannot write {folder}: {error.strerror or error}") from None
+                file.replace(target / file.name)
+    except OSError as error:
+        raise HalfulpError(f"cannot write {folder}: {error.strerror or error}") from None
     return Path(folder)
 
 
@@ -55,7 +54,7 @@ def check_folder(folder: str | Path) -> Path:
     Raises HalfulpError for what is no folder, and for one that holds events already.
     """
     target = Path(folder).resolve()
-    there = next(p for p in (target, *target.parents) if p.exists())
+    there = _existing(target)
     if not there.is_dir():
         raise HalfulpError(f"cannot write events to {folder}: {there} is no folder")
     if any(target.glob("events.out.tfevents.*")):
@@ -70,18 +69,17 @@ def _writer() -> Any:
     try:
         return import_module("torch.utils.tensorboard").SummaryWriter
     except ModuleNotFoundError as error:
-        name = "torch" if (error.name or "").startswith("torch") else "tensorboard"
-        raise missing_extra(name, "torch", "writing for TensorBoard") from None
+        if (error.name or "").startswith("torch"):
+            raise missing_extra("torch", "torch", "writing for TensorBoard") from None
+        raise HalfulpError(
+            f"writing for TensorBoard needs {error.name}, which is not installed: pip install "
+            "tensorboard"
+        ) from None
 
 
-def _put(file: Path, target: Path) -> None:
-    """A file at its place in one rename, from another disk as well."""
-    beside = target.with_name(f".{target.name}.part")
-    try:
-        shutil.copyfile(file, beside)
-        beside.replace(target)
-    finally:
-        beside.unlink(missing_ok=True)
+def _existing(path: Path) -> Path:
+    """The path, or the nearest folder around it that is there."""
+    return next(p for p in (path, *path.parents) if p.exists())
 
 
 def _write(run: Run, writer: Any, progress: Callable[[int], None]) -> None:

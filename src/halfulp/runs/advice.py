@@ -139,7 +139,7 @@ def _for_role(survey: Survey, role: str, group: Array, fits: _Fits, common: int)
     nonzero = int(survey.casts.nonzero[held].sum())
     what = "candidates for keep_float32" if role in KEPT_WIDE else "they need a wider one"
     but = f"; but for {listed(names)}: {what}" if wider else ""
-    many = f"{held.size:,} of" if wider else "all"
+    many = f"{held.size:,} of" if wider else "all" if group.size > 1 else "its"
     sentence = (
         f"{plural(role)}: by range alone {target} would do for {many} "
         f"{several(group.size, 'tensor')}, with no element beyond its end and "

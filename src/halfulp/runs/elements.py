@@ -28,6 +28,7 @@ STEPS = 100  # of a walk that a command shows
 class Element(NamedTuple):
     """One element of a weight with the update meant for it, and what explains it."""
 
+    name: str  # of the weight
     where: int  # index, in C order
     weight: float
     update: float
@@ -76,7 +77,8 @@ def lost_element(survey: Survey, series: int, way: Way, decay: float = 0.0) -> E
     weight, update = float(weights[found]), float(updates[found])
     told = " + ".join(_operands(way, weight, update))
     by = command(way, weight, update)
-    return Element(int(where[found]), weight, update, recorded.step, told, by)
+    name = survey.series[series].name
+    return Element(name, int(where[found]), weight, update, recorded.step, told, by)
 
 
 def command(way: Way, weight: float, update: float) -> str:

@@ -37,6 +37,7 @@ TENSOR_LOST = 0.5  # a share of one tensor's updates that is worth a warning by 
 ARRIVED = 1e-3  # norm ratio and cosine this near to 1: what was lost was small
 STILL, FEWEST_SAMPLES = 0.5, 3
 DECAY_LOST = 0.95
+TRIED = 20  # weights among which an example is looked for
 
 
 def lost_updates(survey: Survey) -> Iterator[Finding]:
@@ -53,7 +54,7 @@ def lost_updates(survey: Survey) -> Iterator[Finding]:
         if severity is not None:
             bad = [int(series) for series in mine[order] if _is_bad(sums, int(series), way)]
             worst = bad[0] if bad else int(mine[order[0]])
-            yield _lost(survey, severity, counts, worst, len(bad))
+            yield _lost(survey, severity, counts, worst, bad)
 
 
 def _severity(counts: WayCounts, worst: float) -> str | None:
@@ -69,42 +70,56 @@ def _is_bad(sums: Any, series: int, way: int) -> bool:
     return bool(sums.lost[series, way] >= LOST[1][0] * sums.updates[series])
 
 
-def _lost(survey: Survey, severity: str, counts: WayCounts, worst: int, bad: int) -> Finding:
+def _lost(survey: Survey, severity: str, counts: WayCounts, worst: int, bad: list[int]) -> Finding:
     sums, name = survey.updates, survey.series[worst].name
     way = int(sums.running[worst])
     of_worst = int(sums.lost[worst, way]), int(sums.updates[worst])
     first = int(
         sums.first_lost[sums.running == way][sums.first_lost[sums.running == way] >= 0].min()
     )
-    element = lost_element(survey, worst, sums.ways[way])
-    among = f"worst of {bad:,} parameters that lose 10 % or more is" if bad > 1 else "worst is"
+    element = _example(survey, bad or [worst], way)
+    among = (
+        f"worst of {len(bad):,} parameters that lose 10 % or more is"
+        if len(bad) > 1
+        else "worst is"
+    )
     sentence = (
         f"{counts.name}: {percent(counts.lost, counts.updates)} of nonzero updates lost since "
         f"step {first:,}; what arrives has {counts.norm_ratio:.3f} of the length of what was meant "
-        f"(cosine {counts.cosine:.3f}); {among} {name}, {percent(*of_worst)}{_of(element)}."
+        f"(cosine {counts.cosine:.3f}); {among} {name}, {percent(*of_worst)}{_of(element, name)}."
     )
     return Finding(
         severity, "lost updates", name, first, sentence,
         evidence(
             way=counts.name, lost=counts.lost, updates=counts.updates,
-            length=counts.norm_ratio, cosine=counts.cosine, parameters=bad,
+            length=counts.norm_ratio, cosine=counts.cosine, parameters=len(bad),
             lost_of_worst=of_worst[0], updates_of_worst=of_worst[1], sampled_steps=sums.steps,
         ) + _element_evidence(element),
         None if element is None else element.command,
     )  # fmt: skip
 
 
-def _of(element: Element | None) -> str:
+def _example(survey: Survey, among: list[int], way: int) -> Element | None:
+    """A recorded element that loses its update, of the first of some weights that have one."""
+    for series in among[:TRIED]:
+        element = lost_element(survey, series, survey.updates.ways[way])
+        if element is not None:
+            return element
+    return None
+
+
+def _of(element: Element | None, worst: str) -> str:
     if element is None:
         return ""
-    return f"; such as its element {element.where:,}, {element.sum}"
+    whose = "its" if element.name == worst else f"{element.name}'s"
+    return f"; such as {whose} element {element.where:,}, {element.sum}"
 
 
 def _element_evidence(element: Element | None) -> Any:
     if element is None:
         return ()
     return evidence(
-        element=element.where, weight=element.weight, update=element.update,
+        tensor=element.name, element=element.where, weight=element.weight, update=element.update,
         seen_at_step=element.step,
     )  # fmt: skip
 
@@ -117,9 +132,8 @@ def never_moved(survey: Survey) -> Iterator[Finding]:
     mine = mine[steady[sums.running[mine]] & (sums.samples[mine] >= FEWEST_SAMPLES)]
     mine = mine[(sums.looked[mine] > 0) & (sums.still[mine] >= STILL * sums.looked[mine])]
     # Of an embedding most rows have no gradient at a step: those stay as they are by right.
-    per_step = sums.updates[mine] / max(sums.steps, 1)
-    dense = per_step >= STILL * survey.extremes.elements_last[mine]
-    for group, severity in ((mine[dense], WARNING), (mine[~dense], NOTE)):
+    lose = sums.lost[mine, sums.running[mine]] >= STILL * sums.updates[mine]
+    for group, severity in ((mine[lose], WARNING), (mine[~lose], NOTE)):
         if group.size:
             yield _still(survey, group, severity)
 
@@ -127,21 +141,23 @@ def never_moved(survey: Survey) -> Iterator[Finding]:
 def _still(survey: Survey, group: Array, severity: str) -> Finding:
     sums = survey.updates
     shares = sums.still[group] / sums.looked[group]
-    worst = int(group[np.lexsort((-sums.looked[group], -shares))[0]])
-    name, way = survey.series[worst].name, sums.ways[int(sums.running[worst])]
+    order = group[np.lexsort((-sums.looked[group], -shares))].tolist()
+    worst, running = order[0], int(sums.running[order[0]])
     still, looked = int(sums.still[worst]), int(sums.looked[worst])
-    element = lost_element(survey, worst, way) if severity == WARNING else None
-    others = f"; so it is in {several(group.size, 'parameter')}" if group.size > 1 else ""
-    few = "" if severity == WARNING else ", and most of them are given no update at a step"
+    updates, lost = int(sums.updates[worst]), int(sums.lost[worst, running])
+    name, among = survey.series[worst].name, group.size - 1
+    others = f"; so it is in {several(among, 'more parameter')}" if among else ""
+    few = f", though few of its updates were lost, {percent(lost, updates)}: they had none"
     sentence = (
         f"{name}: {percent(still, looked)} of the elements looked at have had the same bits for "
-        f"the last {sums.samples[worst]} samples{few}{others}."
+        f"the last {sums.samples[worst]} samples{'' if severity == WARNING else few}{others}."
     )
+    element = _example(survey, order[:1], running) if severity == WARNING else None
     return Finding(
         severity, "never moved", name, None, sentence,
         evidence(
             still=still, looked=looked, samples=int(sums.samples[worst]),
-            parameters=int(group.size), updates=int(sums.updates[worst]),
+            parameters=int(group.size), lost=lost, updates=updates,
         ) + _element_evidence(element),
         None if element is None else element.command,
     )  # fmt: skip

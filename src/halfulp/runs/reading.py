@@ -25,6 +25,8 @@ from halfulp.runs.samples import (
     Way,
 )
 
+WRITTEN = "that halfulp.training.watch(…, log=…) wrote"
+
 
 def read_run(path: str | Path) -> Run:
     """The run of a log; of one that is being written, what is there now.
@@ -32,8 +34,10 @@ def read_run(path: str | Path) -> Run:
     Raises HalfulpError for what is no log of halfulp, one of another version, and one that is
     damaged.
     """
+    if Path(path).is_dir():
+        raise HalfulpError(f"{path} is a folder: give the log in it, {WRITTEN}")
     if not Path(path).is_file():
-        raise HalfulpError(f"there is no log {path}")
+        raise HalfulpError(f"there is no log {path}: give a file {WRITTEN}")
     file = Path(path).resolve()
     # A finished log has no journal beside it; SQLite would leave an empty one there, or need to.
     finished = not file.with_name(f"{file.name}-wal").exists()
@@ -53,7 +57,7 @@ class Run:
         application = self._one("PRAGMA application_id")
         version = self._one("PRAGMA user_version")
         if application != APPLICATION:
-            raise HalfulpError(f"{path} is an SQLite file, but no log of a watched training")
+            raise HalfulpError(f"{path} is an SQLite file, but no log {WRITTEN}")
         if version != VERSION:
             raise HalfulpError(
                 f"{path} is a log of version {version}, and this halfulp reads version {VERSION}: "
@@ -169,7 +173,9 @@ class Run:
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
         try:
             return self._connection.execute(query, values).fetchall()
-        except sqlite3.DatabaseError as error:
+        except (sqlite3.Error, UnicodeDecodeError) as error:
+            if "not a database" in str(error):
+                raise HalfulpError(f"{self.path} is no log: give a file {WRITTEN}") from error
             raise HalfulpError(f"{self.path} cannot be read as a log: {error}") from error
 
 

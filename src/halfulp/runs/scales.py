@@ -10,13 +10,14 @@ from __future__ import annotations
 from bisect import bisect_left
 from collections import Counter
 from collections.abc import Iterator, Sequence
-from dataclasses import dataclass
 from fractions import Fraction
+from typing import NamedTuple
 
 from halfulp.catalogue import binade
 from halfulp.runs.finding import (
     ERROR,
     NOTE,
+    SEVERITIES,
     WARNING,
     Evidence,
     Finding,
@@ -34,7 +35,7 @@ FORCED = 8.0  # times the next tensor's largest gradient
 OFTEN = 0.5  # of the steps that were looked at
 PROBING = 0.05  # of them, above the window: a dynamic scale probes
 COLLAPSE = 4  # times down without once up
-REPEATED = 3  # skips in a row
+REPEATED, MANY = 3, 8  # skips in a row
 FOUND = 25  # steps in which a scale may come down to where it fits
 MARGIN = 4  # times below the largest scale: a skip there is not the scale's
 
@@ -167,8 +168,7 @@ def _bounds(row: Window) -> Evidence:
     )  # fmt: skip
 
 
-@dataclass(frozen=True)
-class Move:
+class Move(NamedTuple):
     """A change of the loss scale."""
 
     step: int
@@ -219,16 +219,27 @@ def _finds_its_place(survey: Survey, falling: list[Move]) -> bool:
     return falling[0].step <= begin + 1 and last.step <= begin + FOUND and last.after >= 1 and fits
 
 
+class Fault(NamedTuple):
+    """Why skips are no probing."""
+
+    severity: str
+    why: str
+
+
+NOT_ITS_SIZE = Fault(
+    WARNING, "the scale had room for the gradients that are seen: it is not for its size"
+)
+
+
 def skips(survey: Survey) -> Iterator[Finding]:
     """Skipped steps, those that are normal apart from those that are a fault."""
     groups = _groups([event for event in survey.run.events if event.kind == "skip"])
-    faults = [(group, why) for group in groups if (why := _fault(survey, group))]
-    normal = [group for group in groups if not _fault(survey, group)]
-    beyond = [g for g in normal if _is_not_the_scale(survey, g)]
-    if len(beyond) > 1:  # once may be one odd batch
-        faults += [(group, "the scale was well within the window: it is not for its size")
-                   for group in beyond]  # fmt: skip
-        normal = [group for group in normal if group not in beyond]
+    judged = [(group, _fault(survey, group)) for group in groups]
+    room = [g for g, fault in judged if fault is None and _is_not_the_scale(survey, g)]
+    odd = room if len(room) > 1 else []  # once may be one odd batch
+    faults = [(group, fault) for group, fault in judged if fault is not None]
+    faults += [(group, NOT_ITS_SIZE) for group in odd]
+    normal = [group for group, fault in judged if fault is None and group not in odd]
     if faults:
         yield _faulty(faults)
     if normal:
@@ -246,20 +257,22 @@ def _groups(events: list[Event]) -> list[list[Event]]:
     return groups
 
 
-def _fault(survey: Survey, group: list[Event]) -> str:
+def _fault(survey: Survey, group: list[Event]) -> Fault | None:
     """Why a group of skips is a fault, or nothing."""
     if any(is_forward(event) for event in group):
-        return "the model's output was not finite already, which no scale cures"
+        return Fault(ERROR, "the model's output was not finite already, which no scale cures")
     after, row = group[-1].scale_after, _row_at(survey, group[-1].step)
     if after is not None and after < 1:
-        return f"the scale fell to {magnitude(after)}: no scale cures what is not finite"
+        fell = f"the scale fell to {magnitude(after)}: no scale cures what is not finite"
+        return Fault(ERROR, fell)
     if after is not None and row is not None and row.least is not None and after < row.least:
-        return f"the scale fell to {magnitude(after)}, and {power(row.least)} or more is needed"
+        fell = f"the scale fell to {magnitude(after)}, and {power(row.least)} or more is needed"
+        return Fault(ERROR, fell)
     begin = survey.run.heads[0].step if survey.run.heads else 0
     is_start = group[0].step <= begin + 1 and group[-1].step <= begin + FOUND
     if len(group) >= REPEATED and not is_start:
-        return f"{len(group)} in a row"
-    return ""
+        return Fault(ERROR if len(group) >= MANY else WARNING, f"{len(group)} in a row")
+    return None
 
 
 def is_forward(event: Event) -> bool:
@@ -284,16 +297,18 @@ def _row_at(survey: Survey, step: int) -> Window | None:
     return rows[max(at, 0)] if rows else None
 
 
-def _faulty(faults: list[tuple[list[Event], str]]) -> Finding:
-    group, why = max(faults, key=lambda fault: len(fault[0]))
+def _faulty(faults: list[tuple[list[Event], Fault]]) -> Finding:
+    """One finding for all, with the worst and then the longest told."""
+    worst = min(faults, key=lambda each: (SEVERITIES.index(each[1].severity), -len(each[0])))
+    group, fault = worst
     first, count = group[0], sum(len(each) for each, _ in faults)
     often = f" in {several(len(faults), 'place')}" if len(faults) > 1 else ""
     return Finding(
-        ERROR, "skip", first.parameter, first.step,
-        f"{several(count, 'step was', 'steps were')} skipped{often} by a fault ({why}); first at "
-        f"step {first.step:,}: {quoted(first.sentence)}.",
+        fault.severity, "skip", first.parameter, first.step,
+        f"{several(count, 'step was', 'steps were')} skipped{often} by a fault ({fault.why}); such "
+        f"as at step {first.step:,}: {quoted(first.sentence)}.",
         evidence(
-            skipped=count, groups=len(faults), longest=len(group), loss_scale=first.loss_scale,
+            skipped=count, groups=len(faults), of_this=len(group), loss_scale=first.loss_scale,
             scale_after=group[-1].scale_after, parameter=first.parameter,
         ),
     )  # fmt: skip

@@ -49,7 +49,9 @@ def counted(f: Findings) -> str:
 
 def finding_lines(out: Page, f: Finding) -> None:
     """One finding: its severity, its sentence, and its command."""
-    first, *rest = textwrap.wrap(f.sentence, WIDTH - 2 - COLUMN) or [""]
+    # A number and its sign stay on one line.
+    lines = textwrap.wrap(f.sentence.replace(" %", "\0%"), WIDTH - 2 - COLUMN) or [""]
+    first, *rest = (line.replace("\0", " ") for line in lines)
     out.line("  ", (f.severity.ljust(COLUMN), STYLES[f.severity]), first)
     for line in rest:
         out.line(" " * (2 + COLUMN), line)

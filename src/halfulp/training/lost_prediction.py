@@ -72,9 +72,9 @@ def places_of(elements: int, most: int) -> Tensor | None:
     """
     if elements <= most:
         return None
-    count = np.arange(most)
-    at = (count + count * _GOLDEN % 1.0) * (elements / most)
-    return torch.from_numpy(np.minimum(at.astype(np.int64), elements - 1))
+    bounds = np.arange(most + 1) * elements // most
+    inside = np.arange(most) * _GOLDEN % 1.0
+    return torch.from_numpy(bounds[:-1] + (inside * np.diff(bounds)).astype(np.int64))
 
 
 class Shadow:
@@ -121,7 +121,8 @@ class Shadow:
                 f"{type(self.optimizer).__name__} cannot be followed in float64: {describe(error)}"
             ) from error
         for at, mirror in enumerate(self._mirrors):
-            self._count(at, mirror.detach().numpy() - self.weights[at])
+            with np.errstate(invalid="ignore"):  # weights that are infinite in the format
+                self._count(at, mirror.detach().numpy() - self.weights[at])
         self.steps += 1
 
     def _count(self, at: int, d: npt.NDArray[np.float64]) -> None:

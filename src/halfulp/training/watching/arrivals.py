@@ -27,6 +27,8 @@ Array = npt.NDArray[Any]
 
 #: Elements of a weight that are compared from sample to sample, and those that are recorded.
 LOOKED, RECORDED = 1024, 32
+#: Multiples of it modulo 1 fall everywhere alike (Knuth, TAOCP 3 §6.4, theorem S).
+GOLDEN = (5**0.5 - 1) / 2
 #: A weight whose bits were the same for so many samples has not moved.
 SAMPLES = 5
 
@@ -136,8 +138,10 @@ class Meter:
 
 
 def _spread(total: int, most: int) -> Array:
-    """At most so many indices, evenly spread."""
-    return np.arange(total) if total <= most else np.arange(most) * total // most
+    """At most so many indices, spread evenly, but with no stride that a layout could share."""
+    if total <= most:
+        return np.arange(total)
+    return np.unique((np.arange(most) * GOLDEN % 1 * total).astype(np.int64))
 
 
 def update_rows(arrivals: Sequence[tuple[int, Arrival]], ways: Sequence[Way]) -> UpdateRows:

@@ -11,34 +11,43 @@ from torch.utils._pytree import tree_flatten
 
 from halfulp.runs.samples import Event
 
+#: Dtypes whose sums may overflow where no term does.
+NARROW = (torch.float16, torch.bfloat16)
+
 
 class Flags:
     """Whether gradients are finite, parameter by parameter, in the order they come in.
 
-    One pass over each gradient while it is in the caches; nothing waits for a device.
+    Each is added up while it is in the caches, in float32 or wider, where a sum is not finite if
+    any of its terms is not. Nothing waits for a device until it is asked.
     """
 
     def __init__(self) -> None:
-        self._ends: dict[str, tuple[Tensor, Tensor]] = {}
+        self._sums: dict[str, Tensor] = {}
 
     def note(self, name: str, gradient: Tensor) -> None:
         """A gradient that has just come in."""
-        if gradient.numel() and gradient.layout is torch.strided:
-            least, largest = torch.aminmax(gradient)
-            self._ends.pop(name, None)  # the order is that of the last backward
-            self._ends[name] = least, largest
+        if gradient.layout is torch.strided:
+            self._sums.pop(name, None)  # the order is that of the last backward
+            wide = torch.float32 if gradient.dtype in NARROW else None
+            self._sums[name] = gradient.sum(dtype=wide)
 
     def not_finite(self) -> list[str]:
         """The parameters whose gradients are not finite, the first to come first."""
-        if not self._ends:
+        if not self._sums:
             return []
-        ends = torch.stack([end.float() for pair in self._ends.values() for end in pair])
-        finite = torch.isfinite(ends).cpu().view(-1, 2).all(1).tolist()
-        return [name for name, fine in zip(self._ends, finite, strict=True) if not fine]
+        with torch.no_grad():
+            finite = torch.isfinite(torch.stack([s.double() for s in self._sums.values()]))
+        return [name for name, fine in zip(self._sums, finite.tolist(), strict=True) if not fine]
+
+    @property
+    def is_at_hand(self) -> bool:
+        """Whether asking waits for no device."""
+        return all(s.is_cpu for s in self._sums.values())
 
     def clear(self) -> None:
         """The next step begins."""
-        self._ends.clear()
+        self._sums.clear()
 
 
 def is_finite(values: Any) -> bool:

@@ -11,7 +11,6 @@ from torch.utils._pytree import tree_flatten
 from torch.utils.hooks import RemovableHandle
 
 from halfulp.runs.samples import ACTIVATION, ACTIVATION_GRADIENT, Series
-from halfulp.training.weights import dtype_name
 
 #: ``(series, tensor)``
 See = Callable[[Series, Tensor], None]
@@ -23,8 +22,12 @@ class Eyes:
     What a block computes again in the backward pass (torch.utils.checkpoint) is not seen twice.
     """
 
-    def __init__(self, modules: Iterable[tuple[str, Module]], see: See, see_gradient: See) -> None:
-        self._modules, self._see, self._see_gradient = list(modules), see, see_gradient
+    def __init__(
+        self, modules: Iterable[tuple[str, Module]], series: Callable[[str, str, Tensor], Series],
+        see: See, see_gradient: See,
+    ) -> None:  # fmt: skip
+        self._modules, self._series = list(modules), series
+        self._see, self._see_gradient = see, see_gradient
         self._handles: list[RemovableHandle] = []
         self._met: dict[int, Tensor] = {}  # alive, so that no other tensor gets their id
         self._calls: dict[str, int] = {}
@@ -57,9 +60,9 @@ class Eyes:
         return hook
 
     def _meet(self, name: str, x: Tensor) -> None:
-        self._see(Series(name, ACTIVATION, dtype_name(x)), x)
+        self._see(self._series(name, ACTIVATION, x), x)
         if x.requires_grad:
-            series = Series(name, ACTIVATION_GRADIENT, dtype_name(x))
+            series = self._series(name, ACTIVATION_GRADIENT, x)
 
             def hook(gradient: Tensor) -> None:
                 self._see_gradient(series, gradient)

@@ -14,6 +14,7 @@ from halfulp.errors import HalfulpError
 from halfulp.runs.samples import CLIPPED, GRADIENT, STATE, WEIGHT, About, Head, Series
 from halfulp.training.prepared import Prepared
 from halfulp.training.watching.arrivals import Meter, running_way
+from halfulp.training.watching.held import Held
 from halfulp.training.watching.merging import Gathered
 from halfulp.training.watching.modules import Eyes
 from halfulp.training.watching.names import Names, Tracked
@@ -38,8 +39,10 @@ class Step:
         self.has_begun = self.is_sampled = False
         self.gathered = Gathered()
         self._queued = self._forwards = False
+        self._whole: dict[str, Series] = {}  # of the gradients that were seen
         self._unforeseen = False  # whether the optimizer's updates cannot be
         self._divisor = 1.0
+        self._held = Held(prepared)
         self._track()
 
     def _track(self) -> None:
@@ -48,7 +51,9 @@ class Step:
         self._meters = [
             Meter(t, ways.index(running_way(t, self._prepared)), ways) for t in self.tracked
         ]
-        self._eyes = Eyes(self._names.modules(self.model), self._see, self._see_gradient)
+        self._eyes = Eyes(
+            self._names.modules(self.model), self._held.series, self._see, self._see_gradient
+        )
         self._layout = self._laid_out()
 
     def _laid_out(self) -> list[tuple[int, torch.Size]]:
@@ -134,9 +139,9 @@ class Step:
         for t in self.tracked:
             gradient = t.parameter.grad
             if gradient is not None:
-                series = Series(t.name, GRADIENT, dtype_name(gradient))
+                series = self._held.series(t.name, GRADIENT, gradient)
                 seen = seen_in(gradient, self._about.formats, self._divisor)
-                self.gathered.seen[series] = seen
+                self.gathered.seen[series], self._whole[t.name] = seen, series
 
     @torch.no_grad()
     def see_update(self, step: int) -> str | None:
@@ -149,7 +154,7 @@ class Step:
         problem = None
         for t, meter in zip(self.tracked, self._meters, strict=True):
             self._see_clipped(t)
-            weight = Series(t.name, WEIGHT, dtype_name(t.parameter))
+            weight = self._held.series(t.name, WEIGHT, t.parameter)
             self._see(weight, t.value)
             for name, state in self.optimizer.state.get(t.value, {}).items():
                 if isinstance(state, Tensor) and state.is_floating_point() and state.ndim:
@@ -173,11 +178,12 @@ class Step:
         gradient = t.value.grad
         if gradient is None or not gradient.numel():
             return
-        dtype = dtype_name(t.parameter.grad if t.parameter.grad is not None else gradient)
-        before = self.gathered.seen.get(Series(t.name, GRADIENT, dtype))
+        # A prepared training gives its optimizer another tensor, and drops the parameter's.
+        series = self._whole.get(t.name) or self._held.series(t.name, GRADIENT, gradient)
+        before = self.gathered.seen.get(series)
         ends = torch.aminmax(flattened(gradient)) if local(gradient).numel() else ()
         largest = max((float(end.abs()) for end in ends), default=0.0)
         if before is None:
-            self._see(Series(t.name, GRADIENT, dtype_name(gradient)), gradient)
+            self._see(series, gradient)
         elif not abs(largest - before.largest) <= SAME * before.largest:
             self._see(Series(t.name, CLIPPED, dtype_name(gradient)), gradient)

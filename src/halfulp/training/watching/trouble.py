@@ -69,7 +69,7 @@ class Trouble:
 
     def in_gradients(self, step: int, sampled: bool) -> Iterator[Event]:
         """The optimizer is about to take gradients: are they finite?"""
-        wrong = self._flags.not_finite()
+        wrong = self._flags.not_finite() if sampled or self._flags.is_at_hand else []
         if wrong and self._is_new("nonfinite gradient"):
             operator = self._operators.get(wrong[0])
             place = wrong[0] + (f" (read by {operator})" if operator else "")

@@ -215,10 +215,12 @@ class Watch:
         self._journal.tell(self._trouble.in_output(self.step, (inputs, named), output, first))
 
     def _gradient_of(self, name: str) -> Callable[[Tensor], None]:
+        backward_ended = _guarded(self, self._step.see_gradients)
+
         def hook(parameter: Tensor) -> None:
             self._begin(looks_at_modules=False)
             self._trouble.note_gradient(name, parameter)
-            self._step.has_gradients(_guarded(self, self._step.see_gradients))
+            self._step.has_gradients(backward_ended)
 
         return hook
 
