@@ -33,6 +33,7 @@ class Training:
         self.inputs, self.targets = next(iter(self.made.batches))
 
     def step(self) -> None:
+        """One of it."""
         made = self.made
         made.optimizer.zero_grad()
         made.loss(made.model(self.inputs), self.targets).backward()

@@ -23,8 +23,8 @@ from halfulp.backends.lost import lost
 from halfulp.cli.app import run
 from halfulp.errors import HalfulpError
 from halfulp.training import Lint, lint
-from halfulp.training.linting_schedule import schedules
-from halfulp.training.lost_prediction import places_of
+from halfulp.training.linting.lost_prediction import places_of
+from halfulp.training.linting.schedule import schedules
 from oracle import meaning
 
 SIGNED = [f for f in SMALL if f.signed]

@@ -100,8 +100,8 @@ def _export(run: Run, path: str, table: str) -> None:
 
 
 def _events(run: Run, folder: str) -> None:
-    from halfulp.report.tensorboard import to_tensorboard
+    from halfulp.report.tensorboard import MOST_SCALARS, to_tensorboard
 
-    with progress_bar(None) as show:
+    with progress_bar(min(len(run), MOST_SCALARS)) as show:
         to_tensorboard(run, folder, lambda done: show(folder, done))
     click.echo(f"wrote {folder}", err=True)

@@ -18,7 +18,7 @@ Array = npt.NDArray[Any]
 MOST_TENSORS, LABEL = 100, 34
 ROW, ROOM = 13, 150  # pixels of a row, and around all of them
 ORANGES = [[0.0, "#ffffff"], [0.15, "#fbd9c0"], [0.5, "#e8833a"], [1.0, "#8a3200"]]
-BAR = {"thickness": 14, "len": 220, "lenmode": "pixels", "y": 1, "yanchor": "top"}
+BAR = {"thickness": 14, "len": 160, "lenmode": "pixels", "y": 1, "yanchor": "top"}
 NOTHING = "#e3e7ea"  # what was not seen, or had no updates
 HALF = "float16"
 
@@ -88,7 +88,7 @@ def _shown(m: Map) -> dict[str, Any]:
         "title.pad.t": 12,
         "yaxis.tickvals": list(m.names),
         "yaxis.ticktext": labels(m.names),
-        "height": ROOM + ROW * max(len(m.names), 8),
+        "height": ROOM + ROW * max(len(m.names), 12),
     }
 
 

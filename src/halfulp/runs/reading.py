@@ -176,6 +176,8 @@ class Run:
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if "not a database" in str(error):
                 raise HalfulpError(f"{self.path} is no log: give a file {WRITTEN}") from error
+            if "decode" in str(error):
+                raise HalfulpError(f"{self.path} is damaged: a text in it is none") from error
             raise HalfulpError(f"{self.path} cannot be read as a log: {error}") from error
 
 

@@ -16,8 +16,8 @@ from halfulp.training.attribution import Attribution, attribute, sites_of
 from halfulp.training.comparison import Comparison, check_run, compare
 from halfulp.training.experiment import Experiment
 from halfulp.training.footprint import Memory, memory
-from halfulp.training.linting import lint
-from halfulp.training.linting_records import Finding, FormatShare, Lint, ParameterShare
+from halfulp.training.linting.linter import lint
+from halfulp.training.linting.records import Finding, FormatShare, Lint, ParameterShare
 from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
 from halfulp.training.meter import UpdateMeter
 from halfulp.training.prepared import Prepared, prepare

@@ -12,9 +12,9 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
-from halfulp.training.linting_probes import is_elementwise
-from halfulp.training.linting_records import Finding, evidence, few
-from halfulp.training.lost_prediction import WHOLE, Sample, places_of
+from halfulp.training.linting.lost_prediction import WHOLE, Sample, places_of
+from halfulp.training.linting.probes import is_elementwise
+from halfulp.training.linting.records import Finding, evidence, few
 from halfulp.training.weights import dtype_name, local
 
 

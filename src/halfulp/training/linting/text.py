@@ -6,7 +6,7 @@ import textwrap
 
 from halfulp.explanations.page import WIDTH, Page
 from halfulp.training.comparison_text import share_text
-from halfulp.training.linting_records import SEVERITIES, Finding, FormatShare, Lint
+from halfulp.training.linting.records import SEVERITIES, Finding, FormatShare, Lint
 
 MOST = 8  # parameters that are shown
 _STYLES = {"error": "bad", "warning": "key", "note": "dim"}

@@ -12,13 +12,13 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
-from halfulp.training import linting_gradients
-from halfulp.training.linting_gradients import Rehearsal
-from halfulp.training.linting_members import samples_of
-from halfulp.training.linting_probes import is_scale_free, number_of, refusal
-from halfulp.training.linting_records import Evidence, Finding, FormatShare, evidence, few
-from halfulp.training.linting_schedule import Schedules
-from halfulp.training.lost_prediction import Gradients, Sample, Shadow, follow
+from halfulp.training.linting import gradients
+from halfulp.training.linting.gradients import Rehearsal
+from halfulp.training.linting.lost_prediction import Gradients, Sample, Shadow, follow
+from halfulp.training.linting.members import samples_of
+from halfulp.training.linting.probes import is_scale_free, number_of, refusal
+from halfulp.training.linting.records import Evidence, Finding, FormatShare, evidence, few
+from halfulp.training.linting.schedule import Schedules
 from halfulp.training.weights import dtype_name
 
 #: The share of updates lost from which a format's is a note, and a warning.
@@ -170,10 +170,10 @@ def _source(
 def _gradients(asked: Asked, source: str, samples: list[Sample]) -> Iterator[Gradients]:
     if source == "given":
         assert asked.gradients is not None, "the source"
-        return linting_gradients.given(samples, asked.model, asked.gradients, asked.steps)
+        return gradients.given(samples, asked.model, asked.gradients, asked.steps)
     if source == "present":
-        return linting_gradients.present(samples, asked.steps)
-    return linting_gradients.noise(samples, asked.steps, asked.seed)
+        return gradients.present(samples, asked.steps)
+    return gradients.noise(samples, asked.steps, asked.seed)
 
 
 def _shadows(asked: Asked, samples: list[Sample]) -> list[tuple[str, bool, Shadow]]:

@@ -1,7 +1,7 @@
 """What low precision will do to a training, said before its first step.
 
 Settings and state are judged by steps of the optimizer on a few made-up weights, in each dtype
-(``linting_rules``); updates by a shadow of it on the model's own weights (``lost_prediction``).
+(rules); updates by a shadow of it on the model's own weights (``lost_prediction``).
 """
 
 from __future__ import annotations
@@ -16,19 +16,19 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
-from halfulp.training.linting_gradients import random_state_kept
-from halfulp.training.linting_members import (
+from halfulp.training.linting.gradients import random_state_kept
+from halfulp.training.linting.members import (
     check_members,
     member_findings,
     range_findings,
     scaler_findings,
     updated,
 )
-from halfulp.training.linting_probes import refusal
-from halfulp.training.linting_records import Finding, Lint, gravest_first
-from halfulp.training.linting_rules import DTYPES, Place, rule_findings
-from halfulp.training.linting_schedule import schedule_findings, schedules
-from halfulp.training.linting_updates import Asked, predicted, share_findings
+from halfulp.training.linting.probes import refusal
+from halfulp.training.linting.records import Finding, Lint, gravest_first
+from halfulp.training.linting.rules import DTYPES, Place, rule_findings
+from halfulp.training.linting.schedule import schedule_findings, schedules
+from halfulp.training.linting.updates import Asked, predicted, share_findings
 from halfulp.training.weights import dtype_name
 
 STEPS, SAMPLE = 100, 4096

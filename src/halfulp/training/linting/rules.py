@@ -16,8 +16,8 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.conversion import cast
-from halfulp.training.linting_probes import Probe, number_of, settings_of, significands
-from halfulp.training.linting_records import Evidence, Finding, evidence, few
+from halfulp.training.linting.probes import Probe, number_of, settings_of, significands
+from halfulp.training.linting.records import Evidence, Finding, evidence, few
 
 DTYPES = {"float16": torch.float16, "bfloat16": torch.bfloat16, "float32": torch.float32}
 LOW = ("float16", "bfloat16")

@@ -16,8 +16,8 @@ from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from halfulp.errors import HalfulpError
 from halfulp.training.experiment import describe
-from halfulp.training.linting_probes import copied
-from halfulp.training.linting_records import Finding, evidence
+from halfulp.training.linting.probes import copied
+from halfulp.training.linting.records import Finding, evidence
 
 Schedule = LRScheduler | Callable[[int], float] | Sequence[float]
 MOST = 100_000  # steps of a schedule that are looked at

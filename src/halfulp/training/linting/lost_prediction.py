@@ -1,7 +1,7 @@
 """Which updates will be lost, counted on a shadow of the optimizer before it takes a step.
 
 The shadow has the optimizer's class, settings and state, in float64, on a bounded sample of each
-parameter's elements. It is given gradients (``linting_gradients``), and each update d that it means
+parameter's elements. It is given gradients (gradients), and each update d that it means
 is held against the weight w as the format keeps it: lost is what rounds back, w = round(w + d). The
 weights then move as the format lets them, so that a weight that is stuck stays where it is.
 """
@@ -23,8 +23,8 @@ from halfulp.backends.lost import lost
 from halfulp.conversion import cast
 from halfulp.errors import HalfulpError
 from halfulp.training.experiment import describe
-from halfulp.training.linting_probes import copied
-from halfulp.training.linting_records import FormatShare, ParameterShare
+from halfulp.training.linting.probes import copied
+from halfulp.training.linting.records import FormatShare, ParameterShare
 from halfulp.training.weights import local
 
 #: Elements of a parameter beyond which it is left out where its updates need all of it.

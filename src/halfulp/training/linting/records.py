@@ -74,7 +74,7 @@ class FormatShare(Record):
 class Lint(Record):
     """What low precision will do to a training, said before its first step."""
 
-    renderer = "halfulp.training.linting_text:lint_page"
+    renderer = "halfulp.training.linting.text:lint_page"
 
     target: str
     optimizer: str

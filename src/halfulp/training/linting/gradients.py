@@ -23,8 +23,8 @@ from torch.optim import Optimizer
 from halfulp.conversion import cast
 from halfulp.errors import HalfulpError
 from halfulp.training.experiment import describe
-from halfulp.training.linting_probes import SMALL
-from halfulp.training.lost_prediction import Gradients, Rates, Sample
+from halfulp.training.linting.lost_prediction import Gradients, Rates, Sample
+from halfulp.training.linting.probes import SMALL
 from halfulp.training.weights import local
 
 
