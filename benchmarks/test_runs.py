@@ -10,6 +10,7 @@ import math
 import subprocess
 import sys
 import time
+from collections.abc import Iterator
 from pathlib import Path
 from typing import Any
 
@@ -171,7 +172,7 @@ sys.exit(status)
 
 
 @pytest.fixture(scope="module")
-def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
+def log(tmp_path_factory: pytest.TempPathFactory) -> Iterator[Path]:
     path = tmp_path_factory.mktemp("run") / "run.db"
     begin = time.perf_counter()
     write_log(path)
@@ -179,7 +180,8 @@ def log(tmp_path_factory: pytest.TempPathFactory) -> Path:
     print(f"\n  1,000 series, 10,000 samples: {size / 1e6:.0f} MB", end="")
     print(f", made in {time.perf_counter() - begin:.0f} s")
     assert size < 1e9
-    return path
+    yield path
+    path.unlink()
 
 
 def measured(log: Path, *arguments: str) -> float:

@@ -709,3 +709,14 @@ def test_tables():
     assert (len(plain.findings), len(plain.to_pandas())) == (0, 0)
     assert "nothing was found" in str(plain)
     assert "<pre" in plain._repr_html_()
+
+
+def test_weights_around_a_fiftieth_lose_over_99_percent_by_default() -> None:
+    """The published case: a learning rate of 3e-6, a median |w| of 0.019, Adam."""
+    torch.manual_seed(0)
+    model = torch.nn.Linear(512, 512)
+    with torch.no_grad():
+        for p in model.parameters():
+            p.copy_(torch.empty(p.shape).uniform_(0.01, 0.03) * torch.randn(p.shape).sign())
+    found = lint(model, torch.optim.Adam(model.parameters(), lr=3e-6), formats=("bfloat16",))
+    assert found.share_of("bfloat16").share > 0.99

@@ -102,12 +102,13 @@ def _maps(data: RunData) -> Iterator[Map]:
         )  # fmt: skip
     formats = list(data.about.formats)
     for name in sorted(formats, key=lambda name: name != HALF):
-        at = formats.index(name)
-        rows = data.of_roles(GRADIENT, CLIPPED, ACTIVATION_GRADIENT)
-        lost = data.casts.counts[rows, :, at, data.kind("underflow")]
-        if lost.any():
-            title = f"Gradients that {name} makes zero"
-            yield _share_map(title, data, rows, lost, data.casts.nonzero[rows], "nonzero elements")
+        for role in (GRADIENT, CLIPPED, ACTIVATION_GRADIENT):
+            rows = data.of_roles(role)
+            lost = data.casts.counts[rows, :, formats.index(name), data.kind("underflow")]
+            if lost.any():
+                title = f"{role.capitalize()}s that {name} makes zero"
+                whole = data.casts.nonzero[rows]
+                yield _share_map(title, data, rows, lost, whole, "nonzero elements")
     for role in dict.fromkeys(data.roles.tolist()):
         rows = data.of_roles(role)
         if data.casts.largest[rows].any():
@@ -146,16 +147,12 @@ def _size_map(role: str, data: RunData, rows: Array) -> Map:
 
 
 def _names(data: RunData, rows: Array) -> list[str]:
-    """The names of series, told apart where two roles have the same."""
+    """The names of series of a role, told apart where a tensor came in two dtypes."""
     series = [data.series[row] for row in rows.tolist()]
     names = [one.name for one in series]
-    roles = {one.role for one in series}
-    if len(set(names)) == len(names) and len(roles) == 1:
+    if len(set(names)) == len(names):
         return names
-    full = [f"{one.name} ({one.role})" for one in series]
-    if len(set(full)) == len(full):
-        return full
-    return [f"{one.name} ({one.role}, {one.dtype})" for one in series]
+    return [f"{one.name} ({one.dtype})" for one in series]
 
 
 def labels(names: Sequence[str]) -> list[str]:
