@@ -85,10 +85,10 @@ def observe(x: Array, formats: Sequence[str]) -> Seen:
     source = NATIVE[flat.dtype]
     bits = flat.view(f"i{flat.itemsize}")
     kernel = _kernel(FLOAT32 if flat.itemsize == 4 else FLOAT64)
-    fields = (source.max_code >> source.fraction_bits) + 2
+    size = (source.max_code >> source.fraction_bits) + 2
 
     def work(start: int, end: int) -> tuple[Array, ...]:
-        shapes: tuple[Any, ...] = (3, 2, (len(formats), 4), fields)
+        shapes: tuple[Any, ...] = (3, 2, (len(formats), 4), size)
         told = tuple(np.zeros(shape, np.int64) for shape in shapes)
         kernel(bits[start:end], *made, *told)
         return told
@@ -98,11 +98,8 @@ def observe(x: Array, formats: Sequence[str]) -> Seen:
     extremes = np.array([max(p[0] for p in parts[1]), min(p[1] for p in parts[1])])
     nonzero = flat.size - int(specials.sum())
     values = extremes.astype(bits.dtype).view(flat.dtype).tolist() if nonzero else (0.0, 0.0)
-    binades = {
-        field - source.bias: count
-        for field, count in enumerate(by_field.tolist())
-        if count and 0 < field <= source.max_code >> source.fraction_bits
-    }
+    fields = np.flatnonzero(by_field[1:-1]) + 1
+    binades = dict(zip((fields - source.bias).tolist(), by_field[fields].tolist(), strict=True))
     if by_field[0] > specials[0]:
         binades.update(subnormal_binades(flat))
     zero, infinite, nan = specials.tolist()

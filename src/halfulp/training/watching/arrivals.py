@@ -83,7 +83,11 @@ class Meter:
 
     def __init__(self, tracked: Tracked, running: int, ways: Sequence[Way]) -> None:
         self.tracked, self.running = tracked, running
-        self.formats = tuple(dict.fromkeys(rule_of(way)[0] for way in ways))
+        rules = [rule_of(way) for way in ways]
+        self.formats = {
+            name: tuple(STRATEGIES[row] for other, row in rules if other == name)
+            for name, _ in rules
+        }
         self._before: Array | None = None
         self._same = np.zeros(0, np.int64)
 
@@ -98,8 +102,9 @@ class Meter:
         found: dict[str, Outcome] = {}
         picked: dict[int, list[tuple[Array, Array]]] = {n: [] for n in wheres}
         for meant in intended(optimizer, self.tracked.value, group):
-            for name in self.formats:
-                here = outcome(meant.weights, meant.updates, name, seed=step * 65_537 + meant.start)
+            seed = step * 65_537 + meant.start
+            for name, which in self.formats.items():
+                here = outcome(meant.weights, meant.updates, name, seed=seed, strategies=which)
                 found[name] = found[name].merged(here) if name in found else here
             for n, where in wheres.items():
                 inside = where[(where >= meant.start) & (where < meant.start + meant.weights.size)]
@@ -134,7 +139,10 @@ class Meter:
         rate = float(group.get("lr", 0.0)) * float(group.get("weight_decay") or 0.0)
         if not decoupled or not rate:
             return {}
-        return {name: outcome(weights, -rate * weights, name) for name in self.formats}
+        return {
+            name: outcome(weights, -rate * weights, name, strategies=which)
+            for name, which in self.formats.items()
+        }
 
 
 def _spread(total: int, most: int) -> Array:

@@ -28,26 +28,29 @@ class Flags:
     def note(self, name: str, gradient: Tensor) -> None:
         """A gradient that has just come in."""
         if gradient.layout is torch.strided:
-            self._sums.pop(name, None)  # the order is that of the last backward
+            self._sums.pop(name, None)  # the order is that of the last backward pass
             wide = torch.float32 if gradient.dtype in NARROW else None
             self._sums[name] = gradient.sum(dtype=wide)
 
     def not_finite(self) -> list[str]:
         """The parameters whose gradients are not finite, the first to come first."""
-        if not self._sums:
-            return []
-        with torch.no_grad():
-            finite = torch.isfinite(torch.stack([s.double() for s in self._sums.values()]))
-        return [name for name, fine in zip(self._sums, finite.tolist(), strict=True) if not fine]
+        by_dtype: dict[torch.dtype, list[str]] = {}
+        for name, total in self._sums.items():
+            by_dtype.setdefault(total.dtype, []).append(name)
+        wrong = set()
+        for names in by_dtype.values():
+            finite = torch.isfinite(torch.stack([self._sums[name] for name in names]))
+            wrong |= {name for name, fine in zip(names, finite.tolist(), strict=True) if not fine}
+        return [name for name in self._sums if name in wrong]
 
     @property
     def is_at_hand(self) -> bool:
         """Whether asking waits for no device."""
-        return all(s.is_cpu for s in self._sums.values())
+        return all(total.is_cpu for total in self._sums.values())
 
     def clear(self) -> None:
         """The next step begins."""
-        self._sums.clear()
+        self._sums = {}
 
 
 def is_finite(values: Any) -> bool:

@@ -127,7 +127,7 @@ class Step:
         The call is queued from within a queued call, to come after what DistributedDataParallel
         queues, which makes the gradients whole.
         """
-        if self.is_sampled and not self._queued:
+        if not self._queued:
             self._queued = True
             self._eyes.close()  # what runs from now on runs for the second time
             _ENGINE.queue_callback(lambda: _ENGINE.queue_callback(then))

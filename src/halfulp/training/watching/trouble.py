@@ -37,7 +37,7 @@ class Trouble:
     def note_gradient(self, name: str, parameter: Tensor) -> None:
         """A gradient has come in."""
         if parameter.grad is not None:
-            self._flags.note(name, local(parameter.grad))
+            self._flags.note(name, local(parameter.grad.detach()))
 
     def in_output(self, step: int, inputs: Any, output: Any, sampled: bool) -> Iterator[Event]:
         """The model has returned: is that finite, and if not, since where?

@@ -217,10 +217,12 @@ class Watch:
     def _gradient_of(self, name: str) -> Callable[[Tensor], None]:
         backward_ended = _guarded(self, self._step.see_gradients)
 
-        def hook(parameter: Tensor) -> None:
-            self._begin(looks_at_modules=False)
+        def hook(parameter: Tensor) -> None:  # the one that comes most often
+            if not self._step.has_begun:
+                self._begin(looks_at_modules=False)
             self._trouble.note_gradient(name, parameter)
-            self._step.has_gradients(backward_ended)
+            if self._step.is_sampled:
+                self._step.has_gradients(backward_ended)
 
         return hook
 
