@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Mapping
+from collections.abc import Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -13,12 +13,15 @@ from halfulp.runs.samples import Event
 
 #: Dtypes whose sums may overflow where no term does.
 NARROW = (torch.float16, torch.bfloat16)
+#: Gradients that are probed in every step, the smallest ones: what is not finite passes them on its
+#: way back. All of them in every step would cost a percent of it.
+PROBES = 16
 
 
 class Flags:
     """Whether gradients are finite, parameter by parameter, in the order they come in.
 
-    Each is added up while it is in the caches, in float32 or wider, where a sum is not finite if
+    Each is added up, while it is in the caches, in float32 or wider, where a sum is not finite if
     any of its terms is not. Nothing waits for a device until it is asked.
     """
 
@@ -29,28 +32,50 @@ class Flags:
         """A gradient that has just come in."""
         if gradient.layout is torch.strided:
             self._sums.pop(name, None)  # the order is that of the last backward pass
-            wide = torch.float32 if gradient.dtype in NARROW else None
-            self._sums[name] = gradient.sum(dtype=wide)
+            self._sums[name] = _total(gradient)
+
+    @property
+    def names(self) -> list[str]:
+        """The parameters whose gradients came in, in order."""
+        return list(self._sums)
 
     def not_finite(self) -> list[str]:
         """The parameters whose gradients are not finite, the first to come first."""
-        by_dtype: dict[torch.dtype, list[str]] = {}
-        for name, total in self._sums.items():
-            by_dtype.setdefault(total.dtype, []).append(name)
-        wrong = set()
-        for names in by_dtype.values():
-            finite = torch.isfinite(torch.stack([self._sums[name] for name in names]))
-            wrong |= {name for name, fine in zip(names, finite.tolist(), strict=True) if not fine}
-        return [name for name in self._sums if name in wrong]
-
-    @property
-    def is_at_hand(self) -> bool:
-        """Whether asking waits for no device."""
-        return all(total.is_cpu for total in self._sums.values())
+        return [
+            n for n, fine in zip(self._sums, _finite(self._sums.values()), strict=True) if not fine
+        ]
 
     def clear(self) -> None:
         """The next step begins."""
         self._sums = {}
+
+
+def probe(gradients: Mapping[str, Tensor], order: Sequence[str]) -> list[str]:
+    """The parameters whose gradients are not finite, in an order, where the smallest tell of it.
+
+    Nothing where asking would wait for a device.
+    """
+    small = sorted(gradients.values(), key=torch.numel)[:PROBES]
+    if not all(g.is_cpu for g in small) or all(_finite([_total(g) for g in small])):
+        return []
+    flags = Flags()
+    places = {name: place for place, name in enumerate(order)}
+    for name in sorted(gradients, key=lambda name: places.get(name, len(places))):
+        flags.note(name, gradients[name])
+    return flags.not_finite()
+
+
+def _total(gradient: Tensor) -> Tensor:
+    return gradient.sum(dtype=torch.float32 if gradient.dtype in NARROW else None)
+
+
+def _finite(totals: Iterable[Tensor]) -> list[bool]:
+    """Whether each is finite; tensors of one dtype are asked together."""
+    every = list(totals)
+    if len({total.dtype for total in every}) > 1:
+        every = [total.double() for total in every]
+    found: list[bool] = torch.isfinite(torch.stack(every)).tolist() if every else []
+    return found
 
 
 def is_finite(values: Any) -> bool:

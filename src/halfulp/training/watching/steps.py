@@ -132,6 +132,11 @@ class Step:
             self._eyes.close()  # what runs from now on runs for the second time
             _ENGINE.queue_callback(lambda: _ENGINE.queue_callback(then))
 
+    def gradients(self) -> dict[str, Tensor]:
+        """What the optimizer is about to take, by name, of what lies here."""
+        every = ((t.name, t.value.grad) for t in self.tracked)
+        return {name: local(g.detach()) for name, g in every if g is not None}
+
     @torch.no_grad()
     def see_gradients(self) -> None:
         """The backward pass is over; of several the last one counts, which has added up all."""

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator
+from collections.abc import Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,7 +11,7 @@ from torch.utils._pytree import tree_flatten
 
 from halfulp.runs.samples import Event
 from halfulp.training.origins.graph import operators_of, origin
-from halfulp.training.watching.faults import Flags, bad_samples, is_finite, skip_event
+from halfulp.training.watching.faults import Flags, bad_samples, is_finite, probe, skip_event
 from halfulp.training.watching.names import plain_name
 from halfulp.training.weights import local
 
@@ -25,12 +25,14 @@ class Trouble:
     def __init__(self, model: Module) -> None:
         self._names = {id(p): plain_name(name) for name, p in model.named_parameters()}
         self._flags = Flags()
+        self._order: list[str] = []  # in which gradients come in
         self._operators: dict[str, str] = {}
         self._output_finite = True
         self._told: dict[str, int] = {}
 
     def clear(self) -> None:
         """The next step begins."""
+        self._order = self._flags.names or self._order
         self._flags.clear()
         self._output_finite = True
 
@@ -67,9 +69,10 @@ class Trouble:
         details = {"samples": rows, "origin": None if found is None else found.to_dict()}
         return Event(step, "nonfinite", f"step {step}, forward: {said}", details=details)
 
-    def in_gradients(self, step: int, sampled: bool) -> Iterator[Event]:
-        """The optimizer is about to take gradients: are they finite?"""
-        wrong = self._flags.not_finite() if sampled or self._flags.is_at_hand else []
+    def in_gradients(self, step: int, gradients: Mapping[str, Tensor]) -> Iterator[Event]:
+        """The optimizer is about to take gradients, by name: are they finite?"""
+        told = bool(self._flags.names)
+        wrong = self._flags.not_finite() if told else probe(gradients, self._order)
         if wrong and self._is_new("nonfinite gradient"):
             operator = self._operators.get(wrong[0])
             place = wrong[0] + (f" (read by {operator})" if operator else "")

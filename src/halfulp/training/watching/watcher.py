@@ -128,7 +128,7 @@ class Watch:
         self.failure: str | None = None  # why watching stopped
         self.is_open = False
         self._handles: list[RemovableHandle] = []
-        self._run: Run | None = None
+        self._listening: list[RemovableHandle] = []
         if not enabled:
             return
         tracked = names.tracked(model, optimizer, prepared)
@@ -190,18 +190,32 @@ class Watch:
         )
         keep(self.optimizer.register_step_pre_hook(_guarded(self, self._step_began)))
         keep(self.optimizer.register_step_post_hook(_guarded(self, self._step_ended)))
-        for tracked in self._step.tracked:
+        if self._scale.is_used:  # a step may be skipped, and its gradients dropped
+            self._listen()
+
+    def _listen(self) -> None:
+        """Hear of each gradient as it comes in."""
+        for tracked in self._step.tracked if not self._listening else ():
             if tracked.parameter.requires_grad:
                 hook = _guarded(self, self._gradient_of(tracked.name))
                 made = tracked.parameter.register_post_accumulate_grad_hook(hook)  # type: ignore[no-untyped-call]  # torch's own
-                keep(made)
+                self._listening.append(made)
+
+    def _listen_no_more(self) -> None:
+        for handle in self._listening:
+            handle.remove()
+        self._listening.clear()
 
     def _detach(self) -> None:
         self.is_open = False
+        self._unhook()
+        self._step.leave()
+
+    def _unhook(self) -> None:
+        self._listen_no_more()
         for handle in self._handles:
             handle.remove()
         self._handles.clear()
-        self._step.leave()
 
     def _forward_began(self, module: Module, inputs: Any) -> None:
         if torch.is_grad_enabled():
@@ -228,7 +242,7 @@ class Watch:
 
     def _step_began(self, optimizer: Optimizer, *_: Any) -> None:
         self._begin(looks_at_modules=False)
-        self._journal.tell(self._trouble.in_gradients(self.step, self._step.is_sampled))
+        self._journal.tell(self._trouble.in_gradients(self.step, self._step.gradients()))
         problem = self._step.see_update(self.step)
         if problem:
             self._journal.tell([self._trouble.unforeseen(self.step, problem)])
@@ -247,11 +261,11 @@ class Watch:
         if changed:
             self._reattach()
             self._journal.tell([self._trouble.changed(self.step, changed)])
+        if self._step.is_sampled:
+            self._listen()
 
     def _reattach(self) -> None:
-        for handle in self._handles:
-            handle.remove()
-        self._handles.clear()
+        self._unhook()
         self._attach()
 
     @torch.no_grad()
@@ -268,6 +282,8 @@ class Watch:
     def _finish(self, *, taken: bool) -> None:
         if self._step.is_sampled:
             self._journal.write(self._step.head(self.step, taken=taken), self._step.gathered)
+            if not self._scale.is_used:
+                self._listen_no_more()
         self._step.end()
         self._trouble.clear()
         self.step += 1
