@@ -351,15 +351,15 @@ def test_the_readme_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) ->
     assert printed[: len(shown) - 1] == shown[:-1]
 
 
+# Commands that need the extras, or a log: tested with them.
+NEED_MORE = ("compare", "memory", "demo", "lint", "watch", "report")
+
+
 def test_the_commands_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:
     lines = [line for line in README.read_text().splitlines() if line.startswith("| `halfulp ")]
     commands = [line.split("`")[1].split()[1:] for line in lines]
     assert {c[0] for c in commands} == set(COMMANDS)
     for arguments in commands:
-        if arguments[0] not in (
-            "compare",
-            "memory",
-            "demo",
-        ):  # these need the extras: tested with them
+        if arguments[0] not in NEED_MORE:
             chosen = [a for a in arguments if not a.startswith("[")]
             assert halfulp(capsys, *chosen)[0] == 0
