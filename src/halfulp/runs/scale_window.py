@@ -25,7 +25,7 @@ from halfulp.errors import HalfulpError
 from halfulp.records import Record, data_frame
 from halfulp.recurrence import walkable
 from halfulp.runs.reading import Run
-from halfulp.runs.samples import ACTIVATION_GRADIENT, GRADIENT, Head, Observed
+from halfulp.runs.samples import ACTIVATION_GRADIENT, GRADIENT, Head, Observed, Series
 
 Array = npt.NDArray[Any]
 
@@ -49,7 +49,7 @@ class Window(Record):
     largest: Fraction | None
     bound_below: str | None  # the tensor that asks for the largest of the least scales
     bound_above: str | None  # the tensor with the largest element
-    above_next: float | None  # that element over the largest one of any other tensor
+    above_next: float | None  # that element over the largest one of any other module
     loss_scale: float | None  # that the training had
     tensors: int  # with a nonzero gradient
     hidden: str | None  # a gradient that was narrow already: what became zero in it is not seen
@@ -205,7 +205,7 @@ class _Reader(NamedTuple):
     format: Format
     share: Fraction
     names: Sequence[str]  # by series
-    tensors: Array  # by series: the first series of that name
+    modules: Array  # by series: the first series of that module
     wanted: Array  # which series are gradients
     narrow: Array  # which of these were kept in fewer exponents than float32's
 
@@ -246,14 +246,14 @@ class _Reader(NamedTuple):
     def _largest(
         self, observed: Observed, rows: Array
     ) -> tuple[Fraction | None, str | None, float | None]:
-        """The largest scale; what bounds it, and by how much more than the next tensor."""
+        """The largest scale; what bounds it, and by how much more than the next module."""
         if not rows.size:
             return None, None, None
         sizes = observed.largest[rows]
         top = int(sizes.argmax())
         name = self.names[observed.series[rows[top]]]
-        tensor = self.tensors[observed.series[rows]]
-        others = sizes[tensor != tensor[top]]
+        module = self.modules[observed.series[rows]]
+        others = sizes[module != module[top]]
         size = float(sizes[top])
         mantissa, exponent = frexp(size)
         limit = self.limits
@@ -299,11 +299,12 @@ def _reader(run: Run, spec: str | Format, share: Fraction | float) -> _Reader:
         raise HalfulpError(f"{target} is wider than float64, which gradients are seen in")
     names = [series.name for series in run.series]
     firsts: dict[str, int] = {}
-    tensors = [firsts.setdefault(name, number) for number, name in enumerate(names)]
+    owners = [_module_of(series) for series in run.series]
+    modules = [firsts.setdefault(owner, number) for number, owner in enumerate(owners)]
     wanted = np.array([series.role in ROLES for series in run.series], bool)
     narrow = np.array([is_narrow(series.dtype) for series in run.series], bool)
     return _Reader(
-        _limits(target), target, share_of(share), names, np.array(tensors, int), wanted,
+        _limits(target), target, share_of(share), names, np.array(modules, int), wanted,
         narrow & wanted,
     )  # fmt: skip
 
@@ -356,6 +357,13 @@ def _together(target: Format, share: Fraction, sampled: int, rows: list[Window])
 
 def _least_of(row: Window) -> Fraction:
     return row.least or Fraction(0)
+
+
+def _module_of(series: Series) -> str:
+    """The module whose gradient a tensor has: of its output, its weight or its bias."""
+    if series.role == ACTIVATION_GRADIENT:
+        return series.name.partition(",")[0].partition("[")[0]
+    return series.name.rpartition(".")[0] or series.name
 
 
 def _largest_of(row: Window) -> Fraction:

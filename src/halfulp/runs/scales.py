@@ -121,7 +121,7 @@ def _out(outside: list[Window], scaled: list[Window], where: str, severity: str)
 
 
 def _forced(found: Windows, rows: list[Window]) -> Iterator[Finding]:
-    """One tensor whose largest gradient is many times any other's at most steps."""
+    """One module whose largest gradient is many times any other's at most steps."""
     forcing = [row for row in rows if (row.above_next or 0.0) >= FORCED and row.tensors > 1]
     if not forcing:
         return
@@ -132,7 +132,7 @@ def _forced(found: Windows, rows: list[Window]) -> Iterator[Finding]:
     yield Finding(
         NOTE, "loss scale forced", name, first.step,
         f"{name} alone forces the loss scale down: its largest gradient is {FORCED:g} or more "
-        f"times that of every other tensor at {percent(times, len(rows))} of the sampled steps, "
+        f"times that of every other module at {percent(times, len(rows))} of the sampled steps, "
         f"{magnitude(first.above_next or 0.0)} times at step {first.step:,}, where all bear "
         f"{power(first.largest)}.",
         _bounds(first) + evidence(times_the_next=first.above_next, steps=times, of_steps=len(rows)),
