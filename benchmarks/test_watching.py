@@ -27,8 +27,9 @@ PAIRS = 15
 class Training:
     """A plain training, step by step."""
 
-    def __init__(self) -> None:
+    def __init__(self, scaled: bool = False) -> None:
         torch.manual_seed(0)
+        self.scaler = torch.amp.GradScaler("cpu", init_scale=8.0, enabled=scaled)
         self.made = build(0, **SHAPE)
         self.inputs, self.targets = next(iter(self.made.batches))
 
@@ -36,12 +37,18 @@ class Training:
         """One of it."""
         made = self.made
         made.optimizer.zero_grad()
-        made.loss(made.model(self.inputs), self.targets).backward()
-        made.optimizer.step()
+        loss = made.loss(made.model(self.inputs), self.targets)
+        self.scaler.scale(loss).backward()
+        self.scaler.step(made.optimizer)
+        self.scaler.update()
+
+    def watch(self, **options: Any) -> Any:
+        """A watch on it."""
+        return watch(self.made.model, self.made.optimizer, self.scaler, **options)
 
 
 def ratio(work: Callable[[], Any], base: Callable[[], Any], pairs: int = PAIRS) -> float:
-    """The median ratio of pairs, each second one in the other order: the first is the slower one."""
+    """The median of pairs, each second one in the other order: the first takes longer."""
     for warm in (work, base, work, base):
         warm()
     found = []
@@ -54,36 +61,35 @@ def ratio(work: Callable[[], Any], base: Callable[[], Any], pairs: int = PAIRS) 
 
 def test_sampled_step(benchmark: Any, tmp_path: Path) -> None:
     plain, watched = Training(), Training()
-    made = watched.made
-    with watch(made.model, made.optimizer, every=1, log=tmp_path / "run.db") as watcher:
+    with watched.watch(every=1, log=tmp_path / "run.db") as watcher:
         found = ratio(watched.step, plain.step)
         benchmark.pedantic(watched.step, rounds=3)
         assert watcher.failure is None
     print(f"\n  a sampled step: {found:.2f} × the plain one")
 
 
-def test_steps_between(benchmark: Any, tmp_path: Path) -> None:
-    plain, watched = Training(), Training()
-    made = watched.made
-    with watch(made.model, made.optimizer, every=10**6, log=tmp_path / "run.db"):
-        found = ratio(watched.step, plain.step, 60)
+@pytest.mark.parametrize("scaled", [False, True])
+def test_steps_between(benchmark: Any, tmp_path: Path, scaled: bool) -> None:
+    plain, watched = Training(scaled), Training(scaled)
+    with watched.watch(every=10**6, log=tmp_path / "run.db"):
+        found = ratio(watched.step, plain.step, 80)
         benchmark.pedantic(watched.step, rounds=3)
-    print(f"\n  a step between samples: {found:.4f} × the plain one")
+    print(f"\n  a step between samples{with_scaler(scaled)}: {found:.4f} × the plain one")
 
 
-def test_every_100(benchmark: Any, tmp_path: Path) -> None:
+@pytest.mark.parametrize("scaled", [False, True])
+def test_every_100(benchmark: Any, tmp_path: Path, scaled: bool) -> None:
     """Hundreds of steps each, in turns of 100, so that the machine's moods meet both."""
-    plain, watched = Training(), Training()
-    made, turns = watched.made, 6
+    plain, watched = Training(scaled), Training(scaled)
 
     def hundred(training: Training) -> float:
         return seconds(lambda: [training.step() for _ in range(100)])
 
-    with watch(made.model, made.optimizer, every=100, log=tmp_path / "run.db") as watcher:
+    with watched.watch(every=100, log=tmp_path / "run.db") as watcher:
         watched.step()
         plain.step()
         pairs = []
-        for i in range(turns):
+        for i in range(6):
             first = hundred(watched) if i % 2 else None
             base = hundred(plain)
             pairs.append((first or hundred(watched), base))
@@ -91,7 +97,11 @@ def test_every_100(benchmark: Any, tmp_path: Path) -> None:
         benchmark.pedantic(watched.step, rounds=3)
     found = sum(ours for ours, _ in pairs) / sum(base for _, base in pairs)
     told = ", ".join(f"{ours / base:.3f}" for ours, base in pairs)
-    print(f"\n  every=100: {found:.3f} × the mean plain step ({told})")
+    print(f"\n  every=100{with_scaler(scaled)}: {found:.3f} × the mean plain step ({told})")
+
+
+def with_scaler(scaled: bool) -> str:
+    return ", with a GradScaler" if scaled else ""
 
 
 def hugging_face(made: Any) -> None:

@@ -7,7 +7,6 @@ from typing import Any
 import torch
 from torch import Tensor, nn
 
-from halfulp.runs.verdicts import findings
 from halfulp.training import lint, watch
 
 
@@ -64,7 +63,7 @@ def watched(
             scale.step(optimizer)
             scale.update()
     assert watcher.failure is None
-    return findings(watcher.run)
+    return watcher.findings()
 
 
 def sentences(found: Any, *, at_least: str = "warning") -> str:

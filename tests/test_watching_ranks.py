@@ -18,6 +18,7 @@ from halfulp.training import watch
 from processes import ended, joined, leave, once, start
 
 LAYOUTS = ("wrapped", "sharded", "wrapped and scaled")
+FAILING = ("written", "seen")
 FORMATS = ("float16", "float8_e4m3fn")
 STEPS = 4
 
@@ -53,6 +54,33 @@ def trained(rank: int, layout: str, log: Path | None) -> dict[str, Any]:
     return {"failure": watcher.failure, "steps": watcher.step, "first": first, "last": whole}
 
 
+def failing(rank: int, what: str, log: Path) -> dict[str, Any]:
+    """One rank fails in its second sample: to write, which rank 0 does, or to see."""
+    from halfulp.runs import log as logs
+    from halfulp.training.watching import steps
+
+    if (what, rank) == ("written", 0):
+        target: Any = logs.LogWriter
+        name = "add"
+    elif (what, rank) == ("seen", 1):
+        target, name = steps, "seen_in"
+    else:
+        return trained(rank, "wrapped", log)
+    whole, calls = getattr(target, name), [0]
+
+    def broken(*arguments: Any, **named: Any) -> Any:
+        calls[0] += 1
+        if calls[0] > (1 if name == "add" else 30):
+            raise OSError("no room")
+        return whole(*arguments, **named)
+
+    setattr(target, name, broken)
+    try:
+        return trained(rank, "wrapped", log)
+    finally:
+        setattr(target, name, whole)
+
+
 def both(rank: int, folder: Path) -> None:
     joined(rank, folder, "store")
     found: dict[str, Any] = {}
@@ -62,6 +90,8 @@ def both(rank: int, folder: Path) -> None:
             found[layout] = trained(rank, layout, log), trained(rank, layout, None)
         except Exception:
             found[layout] = traceback.format_exc()
+    for what in FAILING:
+        found[what] = failing(rank, what, folder / f"{what}.db")
     torch.save(found, folder / f"rank-{rank}.pt")
     leave()
 
@@ -122,3 +152,14 @@ def test_ranks_agree_on_skips(folder: Path) -> None:
     assert [head.taken for head in run.heads][:2] == [False, False]
     counted = [torch.load(folder / f"rank-{r}.pt", weights_only=False) for r in range(2)]
     assert len({found["wrapped and scaled"][0]["steps"] for found in counted}) == 1
+
+
+@pytest.mark.parametrize("what", FAILING)
+def test_where_one_rank_fails_all_stop_watching_and_train_on(folder: Path, what: str) -> None:
+    plain = torch.load(folder / "rank-0.pt", weights_only=False)["wrapped"][1]["last"]
+    for rank in range(2):
+        found = torch.load(folder / f"rank-{rank}.pt", weights_only=False)[what]
+        fails = rank == FAILING.index(what)
+        assert found["failure"] == ("OSError: no room" if fails else "another rank has stopped")
+        assert all(torch.equal(found["last"][name], x) for name, x in plain.items())
+    assert read_run(folder / f"{what}.db").steps() == [0]

@@ -2,3 +2,9 @@
 
 Nothing here needs torch: a run is read on any machine, also while it goes on.
 """
+
+from halfulp.runs.reading import Run, read_run
+from halfulp.runs.scale_window import windows
+from halfulp.runs.verdicts import findings
+
+__all__ = ["Run", "findings", "read_run", "windows"]

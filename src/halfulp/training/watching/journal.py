@@ -4,6 +4,7 @@ from __future__ import annotations
 
 import warnings
 from collections.abc import Callable, Iterable
+from contextlib import suppress
 from pathlib import Path
 
 from halfulp.errors import HalfulpError
@@ -27,6 +28,7 @@ class Journal:
     ) -> None:  # fmt: skip
         self._about, self._ranks, self._callback = about, ranks, callback
         self._writer = self._begun(log) if ranks.writes else None
+        self.is_broken = False  # and tells no more
 
     def _begun(self, log: str | Path | None) -> LogWriter:
         if log is None:
@@ -52,7 +54,7 @@ class Journal:
     def tell(self, events: Iterable[Event]) -> None:
         """Write what happened."""
         told = tuple(events)
-        if told and self._writer is not None:
+        if told and self._writer is not None and not self.is_broken:
             self._writer.tell(*told)
 
     def write(self, head: Head, gathered: Gathered) -> None:
@@ -73,7 +75,8 @@ class Journal:
     def close(self) -> None:
         """Write no more; a run in memory stays."""
         if self._writer is not None and self._writer.path != MEMORY:
-            self._writer.close()
+            with suppress(HalfulpError):  # what was written stays
+                self._writer.close()
 
     def _numbers(self, head: Head, updates: UpdateRows | None) -> dict[str, float]:
         """A sample as a logger takes it."""

@@ -41,6 +41,14 @@ class Ranks:
         """Whether this rank writes the log."""
         return self.rank == 0
 
+    def agree(self, fine: bool) -> bool:
+        """Whether all ranks are fine: to be called by all."""
+        if self.count == 1:
+            return fine
+        every: list[bool] = [fine] * self.count
+        dist.all_gather_object(every, fine)
+        return all(every)
+
     def merged(self, here: Gathered) -> Gathered:
         """What all ranks saw, on rank 0: to be called by all. Replicas of a tensor count once."""
         if self.count == 1:

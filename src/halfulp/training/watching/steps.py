@@ -38,6 +38,7 @@ class Step:
         self._names, self._about, self._index = names, about, index
         self.has_begun = self.is_sampled = False
         self.gathered = Gathered()
+        self.is_blind = False  # and sees no more, where something went wrong
         self._queued = self._forwards = False
         self._whole: dict[str, Series] = {}  # of the gradients that were seen
         self._unforeseen = False  # whether the optimizer's updates cannot be
@@ -73,7 +74,7 @@ class Step:
 
     def begins_forward(self) -> None:
         """The model is called; modules are looked at the first time in a sampled step."""
-        if self.is_sampled and not self._forwards:
+        if self.is_sampled and not self._forwards and not self.is_blind:
             self._forwards = True
             self._divisor = self._scale.now
             self._eyes.open()
@@ -116,6 +117,8 @@ class Step:
     # What is seen.
 
     def _see(self, series: Series, x: Tensor, divisor: float = 1.0) -> None:
+        if self.is_blind:
+            return
         self.gathered.add(series, seen_in(x, self._about.formats, divisor))
 
     def _see_gradient(self, series: Series, gradient: Tensor) -> None:
@@ -141,7 +144,7 @@ class Step:
     def see_gradients(self) -> None:
         """The backward pass is over; of several the last one counts, which has added up all."""
         self._queued = False
-        for t in self.tracked:
+        for t in () if self.is_blind else self.tracked:
             gradient = t.parameter.grad
             if gradient is not None:
                 series = self._held.series(t.name, GRADIENT, gradient)
@@ -154,7 +157,7 @@ class Step:
 
         Returns why updates are not counted, once, where they cannot be.
         """
-        if not self.is_sampled:
+        if not self.is_sampled or self.is_blind:
             return None
         problem = None
         for t, meter in zip(self.tracked, self._meters, strict=True):

@@ -26,6 +26,7 @@ from halfulp.backends.observing import observe
 from halfulp.errors import HalfulpError
 from halfulp.runs.reading import Run
 from halfulp.runs.samples import About, Way
+from halfulp.runs.verdicts import Findings, findings
 from halfulp.training.prepared import Prepared
 from halfulp.training.ranks import unwrapped
 from halfulp.training.watching.arrivals import running_way
@@ -134,9 +135,10 @@ class Watch:
         tracked = names.tracked(model, optimizer, prepared)
         running = dict.fromkeys(running_way(t, prepared) for t in tracked)
         every_way = tuple(dict.fromkeys((*running, *ways)))
-        about = _about(self.model, optimizer, formats, every_way, every, Ranks(model).count)
+        self._ranks = Ranks(model)
+        about = _about(self.model, optimizer, formats, every_way, every, self._ranks.count)
         self._trouble = Trouble(self.model)
-        self._journal = Journal(log, about, Ranks(model), callback)
+        self._journal = Journal(log, about, self._ranks, callback)
         self._step = Step(model, optimizer, prepared, scale, names, about, self._journal.index)
         self._scale = scale
         self._attach()
@@ -155,6 +157,13 @@ class Watch:
             raise HalfulpError("there is no run: this watch is not enabled")
         return self._journal.run()
 
+    def findings(self) -> Findings:
+        """What the run means so far, the gravest first.
+
+        Raises HalfulpError where there is no run.
+        """
+        return findings(self.run)
+
     def __enter__(self) -> Watch:
         if self.failure is None and hasattr(self, "_journal") and not self.is_open:
             raise HalfulpError("this watch was closed: call watch again for a new one")
@@ -164,6 +173,8 @@ class Watch:
         self, kind: type[BaseException] | None, error: BaseException | None,
         trace: TracebackType | None,
     ) -> None:  # fmt: skip
+        if kind is not None and self.is_open and self._ranks.count > 1:
+            self._detach()  # the other ranks may not come here, and nothing waits for them
         self.close()
 
     def begin(self) -> None:
@@ -173,12 +184,8 @@ class Watch:
 
     def close(self) -> None:
         """Look no more, and write what is left. The run can still be read."""
-        if not self.is_open:
-            return
-        self._settle()
+        _guarded(self, self._settle)()
         self._detach()
-        if hasattr(self, "_journal"):
-            self._journal.close()
 
     # Hooks: each is guarded, so that nothing that goes wrong here stops the training.
 
@@ -207,9 +214,11 @@ class Watch:
         self._listening.clear()
 
     def _detach(self) -> None:
-        self.is_open = False
-        self._unhook()
-        self._step.leave()
+        if self.is_open:
+            self.is_open = False
+            self._unhook()
+            self._step.leave()
+            self._journal.close()
 
     def _unhook(self) -> None:
         self._listen_no_more()
@@ -280,22 +289,40 @@ class Watch:
             self._finish(taken=False)
 
     def _finish(self, *, taken: bool) -> None:
-        if self._step.is_sampled:
+        if self._step.is_sampled and self._goes_on():
             self._journal.write(self._step.head(self.step, taken=taken), self._step.gathered)
-            if not self._scale.is_used:
-                self._listen_no_more()
+        if not self._scale.is_used:
+            self._listen_no_more()
         self._step.end()
         self._trouble.clear()
         self.step += 1
 
-    def fail(self, error: Exception) -> None:
-        """Stop watching; the training goes on. Called by hooks where something went wrong."""
-        described = str(error) if isinstance(error, HalfulpError) else _described(error)
-        self.failure = " ".join(described.split())
+    def _goes_on(self) -> bool:
+        """Whether all ranks still watch; else none does from here on."""
+        if self._ranks.agree(self.failure is None):
+            return True
+        if self.failure is None:
+            self._say("another rank has stopped")
         self._detach()
+        return False
+
+    def fail(self, error: Exception) -> None:
+        """Stop watching; the training goes on. Called by hooks where something went wrong.
+
+        Of several ranks none leaves alone, since the others would wait for it: it sees no more,
+        and says so at the end of the next sampled step.
+        """
+        described = str(error) if isinstance(error, HalfulpError) else _described(error)
+        self._say(" ".join(described.split()))
+        self._step.is_blind = self._journal.is_broken = True
+        if self._ranks.count == 1:
+            self._detach()
+
+    def _say(self, failure: str) -> None:
+        self.failure = failure
         warnings.warn(
             f"halfulp stopped watching at step {self.step}, and the training goes on: "
-            f"{self.failure}", stacklevel=3,
+            f"{self.failure}", stacklevel=4,
         )  # fmt: skip
 
 
