@@ -757,10 +757,11 @@ def test_a_healthy_scale_has_no_findings() -> None:
 # The records, and the command.
 
 
+@pytest.mark.extra
 def test_findings_print_and_become_tables() -> None:
     found = lossy(Planted(), names=3).found()
     check_page(found)
-    frame = pytest.importorskip("pandas") and found.to_pandas()
+    frame = found.to_pandas()
     assert list(frame.index) == [f.kind for f in found.findings]
     assert list(frame.severity) == sorted(frame.severity, key=["error", "warning", "note"].index)
     assert found.windows is not None

@@ -492,8 +492,8 @@ def test_exports_are_whole_or_not_there(log: Path, tmp_path: Path) -> None:
 @pytest.mark.extra
 @pytest.mark.parametrize("table", TABLES)
 def test_all_exports_are_the_data_frame(log: Path, tmp_path: Path, table: str) -> None:
-    pandas = pytest.importorskip("pandas")
-    pytest.importorskip("pyarrow")
+    import pandas
+
     run = read_run(log)
     frame = to_pandas(run, table)
     pandas.testing.assert_frame_equal(run.to_pandas(table=table), frame)
@@ -509,7 +509,8 @@ def test_all_exports_are_the_data_frame(log: Path, tmp_path: Path, table: str) -
 def test_parquet_is_written_in_groups(
     log: Path, tmp_path: Path, monkeypatch: pytest.MonkeyPatch
 ) -> None:
-    parquet = pytest.importorskip("pyarrow.parquet")
+    from pyarrow import parquet
+
     monkeypatch.setattr("halfulp.runs.exports.GROUP", 5)
     run = read_run(log)
     export(run, tmp_path / "t.parquet")
@@ -544,7 +545,8 @@ def test_a_missing_library_is_named(
 
 @pytest.mark.extra
 def test_tensorboard_reads_what_was_seen(log: Path, tmp_path: Path) -> None:
-    reading = pytest.importorskip("tensorboard.backend.event_processing.event_accumulator")
+    from tensorboard.backend.event_processing import event_accumulator as reading
+
     from halfulp.report.tensorboard import to_tensorboard
 
     folder, run = tmp_path / "a" / "events", read_run(log)

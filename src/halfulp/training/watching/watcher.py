@@ -84,14 +84,15 @@ def watch(
 
     Raises HalfulpError for arguments that cannot be, and for a model that is watched already.
 
-    >>> model = torch.nn.Linear(4, 1)
+    >>> model = torch.nn.Linear(4, 1, bias=False)
+    >>> weight = torch.nn.init.ones_(model.weight)
     >>> optimizer = torch.optim.SGD(model.parameters(), lr=1e-9)
     >>> with watch(model, optimizer, every=1) as watcher:
     ...     model(torch.ones(8, 4)).sum().backward()
     ...     optimizer.step()
     >>> rows = watcher.run.updates(0)
     >>> int(rows.updates.sum()), int(rows.lost[:, 0].sum())  # in float32 itself
-    (5, 5)
+    (4, 4)
     """
     prepared = model if isinstance(model, Prepared) else None
     if prepared is not None:
