@@ -3,26 +3,38 @@
 from __future__ import annotations
 
 import os
+from collections.abc import Iterator
+from contextlib import contextmanager
 from pathlib import Path
 
 from halfulp.errors import HalfulpError
 
 
-def write_text(path: str | Path, text: str) -> Path:
-    """Write a text through a temporary file beside it and a rename, so that none is left half.
+@contextmanager
+def written_whole(path: str | Path) -> Iterator[Path]:
+    """A file beside the one that is wanted, to be written, which takes its place at the end.
 
     Raises HalfulpError as :func:`check_writable` does, and where the disk does not take it.
     """
     target = check_writable(path)
     partial = target.with_name(f".halfulp-{os.getpid()}.part")
     try:
-        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+        yield partial
         partial.replace(target)
     except OSError as error:
-        raise HalfulpError(f"cannot write {target}: {error.strerror}") from None
+        raise HalfulpError(f"cannot write {target}: {error.strerror or error}") from None
     finally:
         partial.unlink(missing_ok=True)
-    return target
+
+
+def write_text(path: str | Path, text: str) -> Path:
+    """Write a text whole or not at all.
+
+    Raises HalfulpError as :func:`written_whole` does.
+    """
+    with written_whole(path) as partial:
+        partial.write_text(text, encoding="utf-8", errors="backslashreplace")
+    return Path(path).resolve()
 
 
 def check_writable(path: str | Path) -> Path:

@@ -159,50 +159,44 @@ def _kernel(carrier: Carrier) -> Any:
 def _loop(bits, thresholds, kept, normal, over, gaps, cells, specials, extremes, counts, by_field):
     wide_vectors()
     zeros, fields = cells.shape[2], by_field.size
-    mine, twin_mine = (
-        np.zeros(2 * zeros * fields, np.uint32),
-        np.zeros(2 * zeros * fields, np.uint32),
-    )
+    mine, twin = np.zeros((2, 2 * zeros * fields), np.uint32)
     own, reached = np.empty(LEAF, np.int32), np.zeros(thresholds.size, np.int64)
-    joints, scratch, reaching = (
-        (borrowed(mine), borrowed(twin_mine)),
-        borrowed(own),
-        borrowed(reached),
-    )
+    joints, scratch, reaching = (borrowed(mine), borrowed(twin)), borrowed(own), borrowed(reached)
     patterns, limits = borrowed(bits), borrowed(thresholds)
     last = np.int64(fields - 1) << (zeros - 1)  # infinity's pattern
     extremes[1] = last
     for start in range(0, bits.size, LEAF):
         part = patterns[start : start + LEAF]
         one(part, scratch, joints, limits, reaching, extremes, last)
-    joint = (mine + twin_mine).reshape(zeros, 2, fields)
-    for z in range(zeros):
-        for field in range(fields):
-            found = np.int64(joint[z, 0, field]) + np.int64(joint[z, 1, field])
-            if found == 0:
-                continue
-            by_field[field] += found
-            for f in range(len(counts)):
-                if field < fields - 1 and cells[f, field, z]:
-                    counts[f, 0] += found
-    specials[0] = np.int64(joint[zeros - 1, 0, 0]) + np.int64(joint[zeros - 1, 1, 0])
-    specials[1] = np.int64(joint[zeros - 1, 0, fields - 1]) + np.int64(
-        joint[zeros - 1, 1, fields - 1]
-    )
-    specials[2] = by_field[fields - 1] - specials[1]
-    beyond = by_field[fields - 1]
-    for f in range(len(counts)):
-        survive = reached[kept[f]] - beyond
-        counts[f, 1] = bits.size - beyond - specials[0] - survive
+    count_cells_of((mine + twin).reshape(zeros, 2, fields), cells, specials, counts, by_field)
+    for f in range(len(counts)):  # thresholds are reached by what is not finite, too
+        counts[f, 1] = bits.size - specials[0] - reached[kept[f]]
         counts[f, 2] = reached[kept[f]] - reached[normal[f]]
-        counts[f, 3] = reached[over[f]] - beyond
+        counts[f, 3] = reached[over[f]] - by_field[fields - 1]
         for gap in gaps[f]:
             if gap >= 0:  # what lies at it alone, since the next threshold is the next pattern
                 counts[f, 0] -= reached[gap] - reached[gap + 1]
     keep(mine)
-    keep(twin_mine)
+    keep(twin)
     keep(own)
     keep(reached)
+
+
+@jitable
+def count_cells_of(joint, cells, specials, counts, by_field):
+    """What trailing zeros and exponents tell: zeros, infinities, NaN, and exact numbers."""
+    zeros, last = len(joint), by_field.size - 1
+    for z in range(zeros):
+        for field in range(last + 1):
+            found = np.int64(joint[z, 0, field]) + np.int64(joint[z, 1, field])
+            by_field[field] += found
+            if found == 0 or field == last:
+                continue
+            for f in range(len(counts)):
+                counts[f, 0] += found * cells[f, field, z]
+    specials[0] = np.int64(joint[zeros - 1, 0, 0]) + np.int64(joint[zeros - 1, 1, 0])
+    specials[1] = np.int64(joint[zeros - 1, 0, last]) + np.int64(joint[zeros - 1, 1, last])
+    specials[2] = by_field[last] - specials[1]
 
 
 def _leaf(carrier: Carrier) -> Any:

@@ -7,9 +7,7 @@ from __future__ import annotations
 
 import csv
 import json
-import os
 from collections.abc import Callable, Iterable, Iterator, Sequence
-from contextlib import contextmanager
 from importlib import import_module
 from pathlib import Path
 from typing import TYPE_CHECKING, Any, NamedTuple
@@ -18,7 +16,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halfulp.errors import HalfulpError, listed, missing_extra, unknown
-from halfulp.files import check_writable
+from halfulp.files import check_writable, written_whole
 from halfulp.runs.samples import KINDS, Observed, UpdateRows
 
 if TYPE_CHECKING:
@@ -81,7 +79,7 @@ def export(
     found = blocks(run, table)
     if progress is not None:
         found = _told(found, progress)
-    with _whole(run, path) as partial:
+    with written_whole(check_apart(run, path)) as partial:
         WRITERS[Path(path).suffix.lower()](partial, found)
     return Path(path)
 
@@ -249,20 +247,6 @@ def _told(parts: Iterable[Block], progress: Progress) -> Iterator[Block]:
     for done, part in enumerate(parts, start=1):
         yield part
         progress(done)
-
-
-@contextmanager
-def _whole(run: Run, path: str | Path) -> Iterator[Path]:
-    """A file beside the one that is wanted, which takes its place when all is in it."""
-    target = check_apart(run, path)
-    partial = target.with_name(f".halfulp-{os.getpid()}.part")
-    try:
-        yield partial
-        partial.replace(target)
-    except OSError as error:
-        raise HalfulpError(f"cannot write {path}: {error.strerror or error}") from None
-    finally:
-        partial.unlink(missing_ok=True)
 
 
 def _write_csv(path: Path, parts: Iterator[Block]) -> None:

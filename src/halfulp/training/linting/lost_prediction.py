@@ -19,18 +19,19 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from halfulp.arithmetic import add
-from halfulp.backends.lost import lost
+from halfulp.catalogue import Format, format
 from halfulp.conversion import cast
 from halfulp.errors import HalfulpError
 from halfulp.training.experiment import describe
 from halfulp.training.linting.probes import copied
 from halfulp.training.linting.records import FormatShare, ParameterShare
+from halfulp.training.places import places
 from halfulp.training.weights import local
 
 #: Elements of a parameter beyond which it is left out where its updates need all of it.
 WHOLE = 1 << 16
-_GOLDEN = 0.6180339887498949
 
+Doubles = npt.NDArray[np.float64]
 Gradients = Sequence[Tensor | None]  # of each sample, in float64
 Rates = Sequence[Sequence[float]]  # the learning rate of each group, step by step
 
@@ -61,20 +62,44 @@ class Sample(NamedTuple):
         return self.elements if self.places is None else len(self.places)
 
 
+def lost(w: Any, d: Any, target: str | Format) -> npt.NDArray[np.bool_]:
+    """Where ``w`` is finite, ``d`` is not zero, and w + d, rounded to nearest even, is ``w`` again.
+
+    ``w`` holds numbers of the format and ``d`` any float64 (arrays that broadcast). What overflows
+    becomes what a cast makes of it by default. An update that is zero or NaN is never lost.
+
+    Raises HalfulpError for an unknown format, one without signs and one that float64 does not hold.
+
+    >>> lost([1.0, 1.0, -1.0, 1.0], [0.00390625, 0.0040, 0.0020, 0.0], "bfloat16").tolist()
+    [True, False, False, False]
+    """
+    target = format(target)
+    if not format("float64").holds(target):
+        raise HalfulpError(f"format {target.name} has numbers that float64 does not hold")
+    if not target.signed:
+        raise HalfulpError(f"format {target.name} has no negative numbers: no weight is kept in it")
+    weights, updates = np.broadcast_arrays(np.asarray(w, np.float64), np.asarray(d, np.float64))
+    return _stays(weights, updates, _moved(weights, updates, target))
+
+
+def _moved(w: Doubles, d: Doubles, target: str | Format) -> Doubles:
+    """The sum, rounded once to nearest even."""
+    found: Doubles = add(np.ascontiguousarray(w), np.ascontiguousarray(d), target)
+    return found
+
+
+def _stays(w: Doubles, d: Doubles, moved: Doubles) -> npt.NDArray[np.bool_]:
+    found: npt.NDArray[np.bool_] = (moved == w) & np.isfinite(w) & (d != 0) & ~np.isnan(d)
+    return found
+
+
 def places_of(elements: int, most: int) -> Tensor | None:
     """One place in each of ``most`` equal stretches; None where all elements fit.
-
-    Where in its stretch goes by multiples of the golden ratio: places at equal distances would all
-    lie in one column of a matrix whose width is a power of two.
 
     >>> places_of(20, 4).tolist()
     [0, 8, 11, 19]
     """
-    if elements <= most:
-        return None
-    bounds = np.arange(most + 1) * elements // most
-    inside = np.arange(most) * _GOLDEN % 1.0
-    return torch.from_numpy(bounds[:-1] + (inside * np.diff(bounds)).astype(np.int64))
+    return None if elements <= most else torch.from_numpy(places(elements, most))
 
 
 class Shadow:
@@ -128,11 +153,11 @@ class Shadow:
     def _count(self, at: int, d: npt.NDArray[np.float64]) -> None:
         w, target = self.weights[at], self.formats[at]
         d = np.where(np.isfinite(w) & np.isfinite(d), d, 0.0)
-        stays = lost(w, d, target)
+        moved = _moved(w, d, target)
+        stays = _stays(w, d, moved)
         for column in (0, 1) if self.steps == 0 else (1,):
             self.updates[at, column] += np.count_nonzero(d)
             self.lost[at, column] += np.count_nonzero(stays)
-        moved = add(np.ascontiguousarray(w), d, target)
         self.weights[at], self.last[at] = np.where(stays | (d == 0), w, moved), d
 
     def share(self, name: str, running: bool) -> FormatShare:

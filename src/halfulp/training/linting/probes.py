@@ -16,9 +16,7 @@ from torch.nn import Parameter
 from torch.optim import Optimizer
 
 from halfulp.training.experiment import describe
-
-#: Settings that choose an implementation, not a result; the plain one goes anywhere.
-_IMPLEMENTATIONS = ("fused", "foreach", "capturable", "differentiable")
+from halfulp.training.implementations import plainly
 
 #: The size of gradients that are made up, far above eps; and the steps that RAdam takes to begin.
 SMALL, BURN_IN = 2.0**-10, 8
@@ -28,7 +26,7 @@ def copied(optimizer: Optimizer, places: dict[int, Any]) -> Optimizer:
     """The optimizer with other objects in the place of those whose ids are given."""
     made = copy.deepcopy(optimizer, dict(places))
     for group in made.param_groups:
-        group.update({name: False for name in _IMPLEMENTATIONS if name in group})
+        group.update(plainly(group))
     return made
 
 

@@ -6,9 +6,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halfulp.records import Record, data_frame
-
-#: From the gravest.
-SEVERITIES = ("error", "warning", "note")
+from halfulp.runs.finding import SEVERITIES
 
 
 @dataclass(frozen=True)

@@ -5,8 +5,9 @@ from __future__ import annotations
 import textwrap
 
 from halfulp.explanations.page import WIDTH, Page
+from halfulp.runs.finding import SEVERITIES
 from halfulp.training.comparison_text import share_text
-from halfulp.training.linting.records import SEVERITIES, Finding, FormatShare, Lint
+from halfulp.training.linting.records import Finding, FormatShare, Lint
 
 MOST = 8  # parameters that are shown
 _STYLES = {"error": "bad", "warning": "key", "note": "dim"}

@@ -16,6 +16,7 @@ from torch.optim import AdamW, Optimizer
 
 from halfulp.backends.outcomes import STRATEGIES, Outcome, outcome
 from halfulp.runs.samples import Recorded, UpdateRows, Way
+from halfulp.training.places import places
 from halfulp.training.prepared import Prepared
 from halfulp.training.recipes import FLOAT32
 from halfulp.training.watching.intended import intended
@@ -27,8 +28,6 @@ Array = npt.NDArray[Any]
 
 #: Elements of a weight that are compared from sample to sample, and those that are recorded.
 LOOKED, RECORDED = 1024, 32
-#: Multiples of it modulo 1 fall everywhere alike (Knuth, TAOCP 3 §6.4, theorem S).
-GOLDEN = (5**0.5 - 1) / 2
 #: A weight whose bits were the same for so many samples has not moved.
 SAMPLES = 5
 
@@ -98,7 +97,7 @@ class Meter:
         """
         group = optimizer.param_groups[self.tracked.group]
         total = flattened(self.tracked.value).numel()
-        wheres = {n: _spread(total, n) for n in (LOOKED, RECORDED)}
+        wheres = {n: places(total, n) for n in (LOOKED, RECORDED)}
         found: dict[str, Outcome] = {}
         picked: dict[int, list[tuple[Array, Array]]] = {n: [] for n in wheres}
         for meant in intended(optimizer, self.tracked.value, group):
@@ -143,13 +142,6 @@ class Meter:
             name: outcome(weights, -rate * weights, name, strategies=which)
             for name, which in self.formats.items()
         }
-
-
-def _spread(total: int, most: int) -> Array:
-    """At most so many indices, spread evenly, but with no stride that a layout could share."""
-    if total <= most:
-        return np.arange(total)
-    return np.unique((np.arange(most) * GOLDEN % 1 * total).astype(np.int64))
 
 
 def update_rows(arrivals: Sequence[tuple[int, Arrival]], ways: Sequence[Way]) -> UpdateRows:

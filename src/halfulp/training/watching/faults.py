@@ -97,6 +97,12 @@ def bad_samples(values: Any) -> list[int]:
     return []
 
 
+def place_of(parameter: str, operators: Mapping[str, str]) -> str:
+    """A parameter, and which operator reads it, where that is known."""
+    operator = operators.get(parameter)
+    return f"{parameter} (read by {operator})" if operator else parameter
+
+
 def skip_event(
     step: int, scale: float, after: float, flags: Flags, operators: Mapping[str, str],
     output_finite: bool,
@@ -105,9 +111,9 @@ def skip_event(
     wrong = flags.not_finite()
     told = [f"step {step} was skipped at loss scale {scale:g}, now {after:g}:"]
     if wrong:
-        operator = operators.get(wrong[0])
-        place = f"{wrong[0]}" + (f" (read by {operator})" if operator else "")
-        told.append(f"the gradient of {place} came in first that is not finite,")
+        told.append(
+            f"the gradient of {place_of(wrong[0], operators)} came in first that is not finite,"
+        )
         told.append(f"and {len(wrong)} parameters have such gradients")
     else:
         told.append("gradients that are not watched were not finite")

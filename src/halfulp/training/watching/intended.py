@@ -31,6 +31,7 @@ from torch.optim import (
 )
 
 from halfulp.errors import HalfulpError
+from halfulp.training.implementations import plainly
 from halfulp.training.watching.tensors import flattened
 from halfulp.training.weights import local
 
@@ -39,8 +40,6 @@ ELEMENTWISE = {
 }  # fmt: skip
 #: Elements at a time: some ten float64 arrays of them are alive at once.
 STRETCH = 1 << 17
-# Ways of torch to go over many parameters, which a single stretch needs none of.
-PLAIN = {"foreach": False, "fused": False, "capturable": False, "differentiable": False}
 
 
 class Meant(NamedTuple):
@@ -104,8 +103,7 @@ def _step(
     own = {k: v for k, v in vars(optimizer).items() if k != "step"}  # schedulers put one there
     hooks: dict[str, Any] = {name: OrderedDict() for name in own if name.endswith("_hooks")}
     shadow.__dict__.update(own | hooks)
-    settings = {k: (PLAIN.get(k, v) if v is not None else v) for k, v in group.items()}
-    shadow.param_groups = [settings | {"params": [mirror]}]
+    shadow.param_groups = [plainly(group) | {"params": [mirror]}]
     shadow.state = defaultdict(dict, {mirror: state} if state else {})
     step = type(optimizer).step
     try:

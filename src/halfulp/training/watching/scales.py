@@ -2,20 +2,10 @@
 
 from __future__ import annotations
 
-from typing import Any, Protocol
-
-import torch
+from typing import Any
 
 from halfulp.errors import HalfulpError
 from halfulp.training.prepared import Prepared
-
-
-class Keeper(Protocol):
-    """Where a scale is asked for: torch.amp.GradScaler and its like."""
-
-    def get_scale(self) -> float:
-        """The factor of the loss."""
-        ...
 
 
 class Scale:
@@ -59,10 +49,3 @@ class Scale:
 
     def _skips(self) -> int:
         return self._prepared.skipped if self._prepared is not None else 0
-
-
-def versions() -> tuple[tuple[str, str], ...]:
-    """What a run was made with."""
-    from halfulp import __version__
-
-    return (("halfulp", __version__), ("torch", torch.__version__))

@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Mapping
+from collections.abc import Callable, Iterator, Mapping
 from typing import Any
 
 from torch import Tensor
@@ -11,12 +11,22 @@ from torch.utils._pytree import tree_flatten
 
 from halfulp.runs.samples import Event
 from halfulp.training.origins.graph import operators_of, origin
-from halfulp.training.watching.faults import Flags, bad_samples, is_finite, probe, skip_event
+from halfulp.training.watching.faults import (
+    Flags,
+    bad_samples,
+    is_finite,
+    place_of,
+    probe,
+    skip_event,
+)
 from halfulp.training.watching.names import plain_name
 from halfulp.training.weights import local
 
 #: Events of one kind that are told; a training that stays NaN needs no more.
 TOLD = 20
+
+
+Gradients = Callable[[], Mapping[str, Tensor]]
 
 
 class Trouble:
@@ -69,13 +79,12 @@ class Trouble:
         details = {"samples": rows, "origin": None if found is None else found.to_dict()}
         return Event(step, "nonfinite", f"step {step}, forward: {said}", details=details)
 
-    def in_gradients(self, step: int, gradients: Mapping[str, Tensor]) -> Iterator[Event]:
+    def in_gradients(self, step: int, gradients: Gradients) -> Iterator[Event]:
         """The optimizer is about to take gradients, by name: are they finite?"""
         told = bool(self._flags.names)
-        wrong = self._flags.not_finite() if told else probe(gradients, self._order)
+        wrong = self._flags.not_finite() if told else probe(gradients(), self._order)
         if wrong and self._is_new("nonfinite gradient"):
-            operator = self._operators.get(wrong[0])
-            place = wrong[0] + (f" (read by {operator})" if operator else "")
+            place = place_of(wrong[0], self._operators)
             yield Event(
                 step, "nonfinite",
                 f"step {step}, backward: the gradient of {place} came in first that is not finite, "

@@ -22,6 +22,7 @@ from torch.nn import Module
 from torch.optim import Optimizer
 from torch.utils.hooks import RemovableHandle
 
+from halfulp import __version__
 from halfulp.backends.observing import observe
 from halfulp.errors import HalfulpError
 from halfulp.runs.reading import Run
@@ -33,7 +34,7 @@ from halfulp.training.watching.arrivals import running_way
 from halfulp.training.watching.journal import Journal
 from halfulp.training.watching.merging import Ranks
 from halfulp.training.watching.names import Names
-from halfulp.training.watching.scales import Scale, versions
+from halfulp.training.watching.scales import Scale
 from halfulp.training.watching.steps import Step
 from halfulp.training.watching.trouble import Trouble
 
@@ -252,7 +253,7 @@ class Watch:
 
     def _step_began(self, optimizer: Optimizer, *_: Any) -> None:
         self._begin(looks_at_modules=False)
-        self._journal.tell(self._trouble.in_gradients(self.step, self._step.gradients()))
+        self._journal.tell(self._trouble.in_gradients(self.step, self._step.gradients))
         problem = self._step.see_update(self.step)
         if problem:
             self._journal.tell([self._trouble.unforeseen(self.step, problem)])
@@ -352,5 +353,5 @@ def _about(
     return About(
         name=type(model).__name__, optimizer=type(optimizer).__name__, formats=formats, ways=ways,
         every=every, parameters=sum(p.numel() for p in model.parameters()), ranks=ranks,
-        started=time.time(), versions=versions(),
+        started=time.time(), versions=(("halfulp", __version__), ("torch", torch.__version__)),
     )  # fmt: skip

@@ -1,4 +1,4 @@
-"""Which updates are lost: told from half the gap to the neighbour, without adding anything.
+"""Which updates are lost, told from half the gap to the neighbour: nothing is added or rounded.
 
 A number w of a format takes an update d only if d reaches beyond the midpoint between w and its
 neighbour on that side; on the midpoint itself the even code wins. Gaps are powers of two, so that
@@ -14,28 +14,13 @@ import numpy.typing as npt
 
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
-from halfulp.errors import HalfulpError
 
 Doubles = npt.NDArray[np.float64]
 
 
-def lost(w: Any, d: Any, target: str | Format) -> npt.NDArray[np.bool_]:
-    """Where ``w`` is finite, ``d`` is not zero, and w + d, rounded to nearest even, is ``w`` again.
-
-    ``w`` holds numbers of the format and ``d`` any float64 (arrays that broadcast). The sum is
-    taken as exact, and what overflows becomes what a cast makes of it by default. An update that is
-    zero or NaN is never lost.
-
-    Raises HalfulpError for an unknown format, one without signs and one that float64 does not hold.
-
-    >>> lost([1.0, 1.0, -1.0, 1.0], [0.00390625, 0.0040, 0.0020, 0.0], "bfloat16").tolist()
-    [True, False, False, False]
-    """
+def lost_by_gaps(w: Any, d: Any, target: str | Format) -> npt.NDArray[np.bool_]:
+    """As halfulp.training.linting.lost_prediction.lost, which adds."""
     target = format(target)
-    if not format("float64").holds(target):
-        raise HalfulpError(f"format {target.name} has numbers that float64 does not hold")
-    if not target.signed:
-        raise HalfulpError(f"format {target.name} has no negative numbers: no weight is kept in it")
     weights, updates = np.broadcast_arrays(np.asarray(w, np.float64), np.asarray(d, np.float64))
     finite = np.isfinite(weights)
     held = np.where(finite, weights, 0.0)
