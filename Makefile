@@ -12,7 +12,7 @@ CORE := .venv-core
 NEED_EXTRAS := src/halfulp/training src/halfulp/report src/halfulp/backends/torch.py \
 	src/halfulp/backends/jax.py tests/test_proof.py tests/test_training.py tests/test_prepared.py tests/test_emulation.py tests/test_distributed.py \
 	tests/test_comparison.py tests/test_memory.py tests/test_report.py tests/test_peers.py \
-	tests/test_torch.py tests/test_jax.py tests/test_examples.py tests/trainings.py tests/processes.py tests/test_linting.py tests/test_planted_faults.py tests/test_watching.py tests/test_origins.py tests/test_watching_ranks.py tests/test_adapters.py
+	tests/test_torch.py tests/test_jax.py tests/test_examples.py tests/trainings.py tests/processes.py tests/test_linting.py tests/test_planted_faults.py tests/test_watching.py tests/test_origins.py tests/test_watching_compiled.py tests/test_watching_ranks.py tests/test_adapters.py
 
 .PHONY: setup demo test lint core check bench prove lock clean
 

@@ -343,7 +343,7 @@ def test_what_is_no_log_is_refused(tmp_path: Path, log: Path) -> None:
     for path, said in (
         (tmp_path / "none.db", "there is no log"), (tmp_path, "is a folder"),
         (text, "is no log: give a file that halfulp.training.watch"),
-        (empty, "is an SQLite file, but no log"), (other, "is an SQLite file, but no log"),
+        (empty, "is empty: give a file"), (other, "is an SQLite file, but no log"),
         (later, f"is a log of version {VERSION + 1}, and this halfulp reads version {VERSION}"),
     ):  # fmt: skip
         with pytest.raises(HalfulpError, match=re.escape(said)):

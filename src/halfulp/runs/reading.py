@@ -41,6 +41,8 @@ def read_run(path: str | Path) -> Run:
     file = Path(path).resolve()
     # A finished log has no journal beside it; SQLite would leave an empty one there, or need to.
     finished = not file.with_name(f"{file.name}-wal").exists()
+    if finished and not file.stat().st_size:
+        raise HalfulpError(f"{path} is empty: give a file {WRITTEN}")
     place = f"{file.as_uri()}?mode=ro{'&immutable=1' if finished else ''}"
     try:
         connection = sqlite3.connect(place, uri=True, check_same_thread=False)

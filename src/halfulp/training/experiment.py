@@ -113,7 +113,7 @@ def find_build(target: str) -> Build:
         raise HalfulpError(f"{target!r} names no function: did you mean {target}:build?")
     if not colon or not path.endswith(".py"):
         raise HalfulpError(
-            f"{target!r} is nothing to compare: give {listed(BUILTIN)}, or file.py:build"
+            f"{target!r} is no training: give {listed(BUILTIN)}, or file.py:build"
         )
     if not Path(path).is_file():
         raise HalfulpError(f"there is no file {path}")

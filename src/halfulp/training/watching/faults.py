@@ -2,7 +2,7 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterable, Mapping, Sequence
+from collections.abc import Callable, Iterable, Mapping, Sequence
 from typing import Any
 
 import torch
@@ -21,18 +21,27 @@ PROBES = 16
 class Flags:
     """Whether gradients are finite, parameter by parameter, in the order they come in.
 
-    Each is added up, while it is in the caches, in float32 or wider, where a sum is not finite if
-    any of its terms is not. Nothing waits for a device until it is asked.
+    Each is added up in float32 or wider, where a sum is not finite if any of its terms is not; all
+    of them at the end of a backward pass, which takes half the time of one by one while it runs.
+    Nothing waits for a device until it is asked.
     """
 
     def __init__(self) -> None:
+        self._came: list[str] = []
         self._sums: dict[str, Tensor] = {}
 
-    def note(self, name: str, gradient: Tensor) -> None:
-        """A gradient that has just come in."""
-        if gradient.layout is torch.strided:
-            self._sums.pop(name, None)  # the order is that of the last backward pass
-            self._sums[name] = _total(gradient)
+    def note(self, name: str) -> None:
+        """A gradient has just come in."""
+        self._came.append(name)
+
+    def add_up(self, gradient_of: Callable[[str], Tensor | None]) -> None:
+        """The backward pass has ended: add up the gradients that came in during it."""
+        for name in self._came:
+            gradient = gradient_of(name)
+            if gradient is not None and gradient.layout is torch.strided:
+                self._sums.pop(name, None)  # the order is that of the last backward pass
+                self._sums[name] = _total(gradient)
+        self._came.clear()
 
     @property
     def names(self) -> list[str]:
@@ -48,6 +57,7 @@ class Flags:
     def clear(self) -> None:
         """The next step begins."""
         self._sums = {}
+        self._came.clear()
 
 
 def probe(gradients: Mapping[str, Tensor], order: Sequence[str]) -> list[str]:
@@ -61,7 +71,8 @@ def probe(gradients: Mapping[str, Tensor], order: Sequence[str]) -> list[str]:
     flags = Flags()
     places = {name: place for place, name in enumerate(order)}
     for name in sorted(gradients, key=lambda name: places.get(name, len(places))):
-        flags.note(name, gradients[name])
+        flags.note(name)
+    flags.add_up(gradients.get)
     return flags.not_finite()
 
 

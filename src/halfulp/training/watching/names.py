@@ -67,11 +67,27 @@ class Names:
         return found
 
     def modules(self, model: Module) -> Iterator[tuple[str, Module]]:
-        """The modules whose outputs are watched."""
+        """The modules whose outputs are watched, compiled ones from outside."""
+        compiled: list[str] = []
         for name, module in unwrapped(model).named_modules():
+            inside = any(name.startswith(prefix) for prefix in compiled)
+            if is_compiled(module):
+                compiled.append(f"{name}." if name else "")
             text = plain_name(name)
-            if text and text in self and not isinstance(module, CONTAINERS):
+            if not text or text not in self or isinstance(module, CONTAINERS):
+                continue
+            if not inside and not compiles_hooks(module):
                 yield text, module
+
+
+def compiles_hooks(module: Module) -> bool:
+    """Whether module.compile() was called, in place: hooks would be traced too."""
+    return getattr(module, "_compiled_call_impl", None) is not None
+
+
+def is_compiled(module: Module) -> bool:
+    """Whether torch.compile has a module in hand, where a hook would change what is computed."""
+    return compiles_hooks(module) or hasattr(module, "_orig_mod")
 
 
 def plain_name(name: str) -> str:

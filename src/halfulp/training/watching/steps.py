@@ -68,6 +68,8 @@ class Step:
         """A step begins; a sentence where the model is not what it was."""
         self.has_begun, self.is_sampled, self._forwards = True, sampled, False
         changed = self._changed() if sampled else None
+        if sampled:
+            self._divisor = self._scale.now
         if forward:
             self.begins_forward()
         return changed
@@ -76,7 +78,6 @@ class Step:
         """The model is called; modules are looked at the first time in a sampled step."""
         if self.is_sampled and not self._forwards and not self.is_blind:
             self._forwards = True
-            self._divisor = self._scale.now
             self._eyes.open()
 
     def ends_forward(self) -> bool:
@@ -124,8 +125,13 @@ class Step:
     def _see_gradient(self, series: Series, gradient: Tensor) -> None:
         self._see(series, gradient, self._divisor)
 
+    @property
+    def is_backward(self) -> bool:
+        """Whether gradients have come in, and the end of the backward pass is awaited."""
+        return self._queued
+
     def has_gradients(self, then: Callable[[], None]) -> None:
-        """Gradients come in: at the end of the backward pass all of them are looked at.
+        """Gradients come in: ``then`` is called at the end of the backward pass.
 
         The call is queued from within a queued call, to come after what DistributedDataParallel
         queues, which makes the gradients whole.
@@ -144,7 +150,7 @@ class Step:
     def see_gradients(self) -> None:
         """The backward pass is over; of several the last one counts, which has added up all."""
         self._queued = False
-        for t in () if self.is_blind else self.tracked:
+        for t in self.tracked if self.is_sampled and not self.is_blind else ():
             gradient = t.parameter.grad
             if gradient is not None:
                 series = self._held.series(t.name, GRADIENT, gradient)

@@ -46,10 +46,18 @@ class Trouble:
         self._flags.clear()
         self._output_finite = True
 
-    def note_gradient(self, name: str, parameter: Tensor) -> None:
+    def note_gradient(self, name: str) -> None:
         """A gradient has come in."""
-        if parameter.grad is not None:
-            self._flags.note(name, local(parameter.grad.detach()))
+        self._flags.note(name)
+
+    def backward_ended(self, parameters: Mapping[str, Tensor]) -> None:
+        """All gradients of a backward pass have come in; the parameters by name."""
+
+        def gradient_of(name: str) -> Tensor | None:
+            gradient = parameters[name].grad
+            return None if gradient is None else local(gradient.detach())
+
+        self._flags.add_up(gradient_of)
 
     def in_output(self, step: int, inputs: Any, output: Any, sampled: bool) -> Iterator[Event]:
         """The model has returned: is that finite, and if not, since where?
@@ -104,6 +112,13 @@ class Trouble:
     def changed(self, step: int, sentence: str) -> Event:
         """The model has other parameters than before."""
         return Event(step, "note", f"step {step}: {sentence}")
+
+    def compiled(self) -> Event:
+        """What is not seen of a compiled model."""
+        return Event(
+            0, "note", "the model is compiled: what its modules return is not looked at, since "
+            "hooks in it would change what is computed; gradients, weights and updates are",
+        )  # fmt: skip
 
     def unforeseen(self, step: int, sentence: str) -> Event:
         """Updates that are not counted."""

@@ -33,7 +33,7 @@ from halfulp.training.ranks import unwrapped
 from halfulp.training.watching.arrivals import running_way
 from halfulp.training.watching.journal import Journal
 from halfulp.training.watching.merging import Ranks
-from halfulp.training.watching.names import Names
+from halfulp.training.watching.names import Names, compiles_hooks, is_compiled
 from halfulp.training.watching.scales import Scale
 from halfulp.training.watching.steps import Step
 from halfulp.training.watching.trouble import Trouble
@@ -129,7 +129,7 @@ class Watch:
         self.model, self.optimizer, self.every = unwrapped(model), optimizer, every
         self.step = 0  # optimizer steps since watching began, skipped ones too
         self.failure: str | None = None  # why watching stopped
-        self.is_open = False
+        self.is_enabled, self.is_open = enabled, False
         self._handles: list[RemovableHandle] = []
         self._listening: list[RemovableHandle] = []
         if not enabled:
@@ -146,6 +146,8 @@ class Watch:
         self._attach()
         self.is_open = True
         _WATCHED[self.model] = self
+        if is_compiled(self.model):
+            self._journal.tell([self._trouble.compiled()])
 
     # What users call.
 
@@ -155,7 +157,7 @@ class Watch:
 
         Raises HalfulpError where nothing was watched, and on ranks that do not write.
         """
-        if not hasattr(self, "_journal"):
+        if not self.is_enabled:
             raise HalfulpError("there is no run: this watch is not enabled")
         return self._journal.run()
 
@@ -167,7 +169,7 @@ class Watch:
         return findings(self.run)
 
     def __enter__(self) -> Watch:
-        if self.failure is None and hasattr(self, "_journal") and not self.is_open:
+        if self.failure is None and self.is_enabled and not self.is_open:
             raise HalfulpError("this watch was closed: call watch again for a new one")
         return self
 
@@ -193,14 +195,14 @@ class Watch:
 
     def _attach(self) -> None:
         keep = self._handles.append
-        keep(self.model.register_forward_pre_hook(_guarded(self, self._forward_began)))
-        keep(
-            self.model.register_forward_hook(_guarded(self, self._forward_ended), with_kwargs=True)
-        )
+        if not compiles_hooks(self.model):  # else a step begins with its first gradient
+            began, ended = self._forward_began, self._forward_ended
+            keep(self.model.register_forward_pre_hook(_guarded(self, began)))
+            keep(self.model.register_forward_hook(_guarded(self, ended), with_kwargs=True))
         keep(self.optimizer.register_step_pre_hook(_guarded(self, self._step_began)))
         keep(self.optimizer.register_step_post_hook(_guarded(self, self._step_ended)))
-        if self._scale.is_used:  # a step may be skipped, and its gradients dropped
-            self._listen()
+        if self._scale.is_used or compiles_hooks(self.model):
+            self._listen()  # since a step may be skipped, and its gradients dropped
 
     def _listen(self) -> None:
         """Hear of each gradient as it comes in."""
@@ -240,16 +242,20 @@ class Watch:
         self._journal.tell(self._trouble.in_output(self.step, (inputs, named), output, first))
 
     def _gradient_of(self, name: str) -> Callable[[Tensor], None]:
-        backward_ended = _guarded(self, self._step.see_gradients)
+        backward_ended = _guarded(self, self._backward_ended)
 
         def hook(parameter: Tensor) -> None:  # the one that comes most often
-            if not self._step.has_begun:
+            if not self._step.is_backward:
+                self._settle()
                 self._begin(looks_at_modules=False)
-            self._trouble.note_gradient(name, parameter)
-            if self._step.is_sampled:
-                self._step.has_gradients(backward_ended)
+            self._trouble.note_gradient(name)
+            self._step.has_gradients(backward_ended)
 
         return hook
+
+    def _backward_ended(self) -> None:
+        self._trouble.backward_ended({t.name: t.parameter for t in self._step.tracked})
+        self._step.see_gradients()
 
     def _step_began(self, optimizer: Optimizer, *_: Any) -> None:
         self._begin(looks_at_modules=False)
@@ -293,7 +299,7 @@ class Watch:
     def _finish(self, *, taken: bool) -> None:
         if self._step.is_sampled and self._goes_on():
             self._journal.write(self._step.head(self.step, taken=taken), self._step.gathered)
-        if not self._scale.is_used:
+        if not self._scale.is_used and not compiles_hooks(self.model):
             self._listen_no_more()
         self._step.end()
         self._trouble.clear()
