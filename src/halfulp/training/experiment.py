@@ -112,9 +112,7 @@ def find_build(target: str) -> Build:
     if target.endswith(".py"):
         raise HalfulpError(f"{target!r} names no function: did you mean {target}:build?")
     if not colon or not path.endswith(".py"):
-        raise HalfulpError(
-            f"{target!r} is no training: give {listed(BUILTIN)}, or file.py:build"
-        )
+        raise HalfulpError(f"{target!r} is no training: give {listed(BUILTIN)}, or file.py:build")
     if not Path(path).is_file():
         raise HalfulpError(f"there is no file {path}")
     build = getattr(_imported(Path(path)), function, None)
