@@ -336,7 +336,7 @@ def test_no_module_hides_a_public_function() -> None:
     """Importing a module sets its name on the package, over a function of that name."""
     import halfulp as hu
 
-    public = set(dir(hu)) - {"training"}
+    public = set(dir(hu)) - {"training", "widgets"}
     assert not public & {module.name for module in pkgutil.iter_modules(hu.__path__)}
 
 
@@ -352,7 +352,7 @@ def test_the_readme_shows_what_is_printed(capsys: pytest.CaptureFixture[str]) ->
 
 
 # Commands that need the extras, or a log: tested with them.
-NEED_MORE = ("compare", "memory", "demo", "lint", "watch", "report")
+NEED_MORE = ("compare", "memory", "demo", "lint", "watch", "report", "lab")
 
 
 def test_the_commands_of_the_readme_run(capsys: pytest.CaptureFixture[str]) -> None:

@@ -5,6 +5,7 @@ from __future__ import annotations
 import json
 import math
 import os
+import re
 import select
 import shlex
 import signal
@@ -23,7 +24,10 @@ import numpy as np
 import pytest
 
 import halfulp as hu
+from chinese import check
+from chinese import english as english_in
 from halfulp.cli.app import run as command_line
+from halfulp.language import use
 from halfulp.runs.finding import Finding, percent
 from halfulp.runs.glance import glance
 from halfulp.runs.glance_text import glance_page
@@ -185,11 +189,37 @@ def only(found: Findings, kind: str) -> Finding:
 
 
 def check_page(found: Findings) -> None:
-    """Eighty columns, plain JSON, HTML and a table."""
+    """Eighty columns, plain JSON, HTML and a table; in Chinese as well."""
     assert max(map(len, str(found).splitlines())) <= 80, str(found)
     assert json.loads(found.to_json())["findings"] == [f.to_dict() for f in found.findings]
     assert "hu-steps" in found._repr_html_()
     assert all(len(f.sentence) > 20 and f.sentence.endswith((".", "?")) for f in found.findings)
+    english, names = found.to_json(), " ".join(f.tensor or "" for f in found.findings)
+    with use("zh"):
+        chinese = str(found)
+        assert found.to_json() == english
+    # Names that are too long for a line are cut into pieces.
+    pieces = {word for word in re.findall("[a-z]+", chinese) if word in names}
+    check(chinese, "Net", "AdamW", *pieces)
+
+
+def test_chinese_sentences_have_no_english_left() -> None:
+    """All that is planted in this file, found in Chinese: JSON is English all the same."""
+    for plant in (
+        lambda: lossy(Planted(), names=3), lambda: healthy(Planted(), scale=2.0),
+        lambda: healthy(Planted(), scale=2.0**40), lambda: Planted(),
+    ):  # fmt: skip
+        planted = plant()
+        english = planted.found()
+        with use("zh"):
+            found = planted.found()
+            assert found.to_json() == english.to_json()
+            assert found == english
+            page = glance_page(glance(planted.run()), found).plain()
+            for f in found.findings:
+                assert english_in(str(f)) <= {"fc"}, str(f)
+            assert english_in(str(windows(planted.run()))) <= {"fc"}
+        check(page, "Net", "AdamW", "lr", "memory")
 
 
 def executed(command: str, capsys: pytest.CaptureFixture[str]) -> str:

@@ -9,6 +9,7 @@ import signal
 import sqlite3
 import subprocess
 import sys
+from collections.abc import Iterator
 from contextlib import suppress
 from pathlib import Path
 from typing import Any
@@ -20,8 +21,10 @@ from hypothesis import strategies as st
 from hypothesis.extra.numpy import array_shapes, arrays
 
 import halfulp as hu
+from chinese import english
 from halfulp.cli.app import run as command
 from halfulp.errors import HalfulpError
+from halfulp.language import use
 from halfulp.runs.exports import TABLES, export, to_pandas
 from halfulp.runs.log import APPLICATION, MEMORY, VERSION, LogWriter
 from halfulp.runs.packing import packed, unpacked
@@ -622,6 +625,39 @@ def test_the_report_is_one_file_with_its_findings_first(
     assert sorted(p.name for p in tmp_path.iterdir()) == ["run.db", "run.html"]
 
 
+def texts_of(figure: Any) -> Iterator[str]:
+    """All that a figure says: titles, axes, legends, buttons, and what is under the mouse."""
+    if isinstance(figure, dict):
+        for key, value in figure.items():
+            is_said = key in ("text", "label", "name", "title", "hovertemplate", "ticksuffix")
+            yield from [value] if is_said and isinstance(value, str) else texts_of(value)
+    elif isinstance(figure, (list, tuple)):
+        for value in figure:
+            yield from texts_of(value)
+
+
+@pytest.mark.extra
+def test_the_report_is_chinese(log: Path, tmp_path: Path) -> None:
+    path = tmp_path / "x.html"
+    assert command(["report", str(log), "--html", str(path), "--lang", "zh"]) == 0
+    assert path.read_text().startswith('<!doctype html>\n<html lang="zh-CN">')
+    assert headings(path.read_text()) == ["发现", "各步的张量", "绝对值", "丢失的更新", "损失缩放"]
+    from halfulp.report.runs import sections
+
+    run = read_run(log)
+    with use("zh"):
+        found = sections(run)
+    assert [s.title for s in sections(run)] == ALL
+    for section in found:
+        assert english(section.title + section.prose.split("。数据")[0]) <= {"Net", "AdamW"}
+        for figure in section.figures:
+            for text in texts_of(json.loads(figure.to_json())["data"]):
+                assert english(re.sub(r"<[^>]*>|%\{[^}]*\}", " ", text)) <= {"Cividis", "log"}, text
+            layout = json.loads(figure.to_json())["layout"]
+            for text in texts_of({k: v for k, v in layout.items() if k != "template"}):
+                assert english(re.sub(r"<[^>]*>|%\{[^}]*\}", " ", text)) == set(), text
+
+
 @pytest.mark.extra
 @pytest.mark.parametrize(
     ("samples", "series", "parts"),
@@ -724,7 +760,9 @@ def test_the_command_exports(log: Path, tmp_path: Path, capsys: pytest.CaptureFi
     [
         (["none.db"], "there is no log"),
         (["."], "is a folder"),
-        (["text.json"], "is no log: give a file that halfulp.training.watch"),
+        (["none.json"], "cannot be read: give a file that halfulp compare"),
+        (["text.json", "--export", "x.csv"], "are for logs of watched trainings"),
+        pytest.param(["text.json"], "is no comparison: give", marks=pytest.mark.extra),
         (["run.db", "--export", "run.db"], "name a file that ends in"),
         (["run.db", "--export", "no/x.csv"], "does not exist"),
         (["run.db", "--table", "events"], "give --export FILE, too"),

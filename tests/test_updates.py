@@ -12,7 +12,7 @@ from hypothesis import strategies as st
 import halfulp as hu
 import oracle
 from cases import CATALOGUE, CUSTOMS, P3109
-from halfulp.updates import STRATEGIES
+from halfulp.updates import FEW_STEPS, STRATEGIES
 
 WALKABLE = [f for f in (*CATALOGUE, *CUSTOMS, *P3109) if f.signed and f.zero]
 
@@ -78,6 +78,12 @@ def test_the_rule_of_thumb_of_a_ratio_is_not_the_test() -> None:
     assert hu.predict(
         top, hu.cast(top, "float16") / 4094, "float16", gradient_format="none"
     ).stall_step
+
+
+def test_a_zero_that_never_moves_has_the_sign_of_its_sum() -> None:
+    for gradient in ("0.0004", "-0.0004"):
+        found = hu.predict(0, gradient, "e5m10b-3", 10**6, gradient_format="float32")
+        assert (str(found.final), found.stall_step) == ("0" if gradient[0] == "0" else "-0", 0)
 
 
 def test_bfloat16_and_a_thousandth() -> None:
@@ -163,7 +169,7 @@ def test_prediction_is_simulation_in_any_format(
 def test_prediction_is_the_compiled_simulation_over_many_steps(
     f: str, w: float, g: float, steps: int
 ) -> None:
-    steps += 1001  # beyond what the Python loop takes
+    steps += FEW_STEPS + 1  # beyond what the Python loop takes
     found, walked = hu.predict(w, g, f, steps), hu.walk(w, g, steps, f)
     assert as_value(found.final) == as_value(walked.final)
     for n, value in walked.trajectory:
@@ -200,7 +206,7 @@ def test_the_exact_and_the_compiled_loop_count_the_same(
 ) -> None:
     few, many = (
         hu.walk(weight, gradient, n, target, strategy, gradient_format=gradient_format)
-        for n in (1000, 1001)
+        for n in (FEW_STEPS, FEW_STEPS + 1)
     )
     settled = few.stall_step is not None or not few.final.is_finite or few.updates == 0
     if settled:

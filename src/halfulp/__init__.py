@@ -93,10 +93,10 @@ def __getattr__(name: str) -> Any:
         value = getattr(import_module(f"halfulp.{_HOMES[name]}"), name)
         globals()[name] = value
         return value
-    if name == "training":
-        return import_module("halfulp.training")
+    if name in ("training", "widgets"):
+        return import_module(f"halfulp.{name}")
     raise AttributeError(f"module 'halfulp' has no attribute {name!r}")
 
 
 def __dir__() -> list[str]:
-    return sorted([*_HOMES, "training", "__version__"])
+    return sorted([*_HOMES, "training", "widgets", "__version__"])

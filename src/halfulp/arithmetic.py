@@ -22,8 +22,10 @@ from halfulp.catalogue import ALIASES, Format, binade, format, power_of_two
 from halfulp.conversion import as_kind_of, kind_of, refuse_out, word_of
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, finite, number
+from halfulp.language import translate as _
 from halfulp.noise import NOISE_BITS
 from halfulp.profiles import profiled_cast
+from halfulp.promotion import promoted
 from halfulp.records import Record
 
 NAN = Number(special="nan")
@@ -54,7 +56,7 @@ def operand(source: Any, within: str | Format | None = None) -> Operand:
         # Python refuses to write integers of more than 4300 digits; numbers write themselves.
         large = isinstance(source, int) and source.bit_length() > 1000
         return _rounded(str(given) if large else str(source), given, within)
-    left, _, right = source.partition(":")
+    left, _colon, right = source.partition(":")
     if _starts_number(left):
         return _rounded(source, number(left), right)
     return _coded(source, format(left), right)
@@ -72,7 +74,9 @@ def _coded(text: str, source: Format, code: str) -> Operand:
         value = int(code.strip(), 0)
     except ValueError:
         raise HalfulpError(
-            f"{text!r} names no code: after {source}: write a code such as 0x3c7c or 0b101"
+            _(
+                "{text!r} names no code: after {source}: write a code such as 0x3c7c or 0b101"
+            ).format(text=text, source=source)
         ) from None
     found = code_number(source, value)
     return Operand(text, found, found, source)
@@ -86,19 +90,6 @@ def _starts_number(text: str) -> bool:
 
 
 @lru_cache(maxsize=1024)
-def promoted(*given: Format) -> Format:
-    """The format that operands meet in: the wider, or the least standard one that holds them all.
-
-    >>> promoted(format("float16"), format("bfloat16")).name
-    'float32'
-    """
-    for candidate in (*given, format("float32"), format("float64")):
-        if all(candidate.holds(f) for f in given):
-            return candidate
-    names = " and ".join(str(f) for f in given)
-    raise HalfulpError(f"no standard format holds both {names}: name one with --in")
-
-
 def exact_sum(a: Number, b: Number, rounding: str = "nearest_even") -> Number:
     """A + b without rounding; the rounding decides only the sign of an exact zero."""
     if a.is_nan or b.is_nan:
@@ -166,7 +157,10 @@ def odd_root(a: Number, bits: int) -> Number:
     return finite((root | sticky) * power_of_two(-places))
 
 
-EXACT = {"add": exact_sum, "multiply": exact_product}
+EXACT: dict[str, Callable[[Number, Number, str], Number]] = {
+    "add": exact_sum,
+    "multiply": exact_product,
+}
 
 # What each public operation does with exact operands; the root of most numbers is only to be had
 # to as many bits as the format needs.
@@ -321,7 +315,11 @@ def _wide_code(given: Operand) -> int:
     wide = format("float64")
     code = cast_to(wide).code(given.number)
     if given.number.is_finite and code_number(wide, code) != given.number:
-        raise HalfulpError(f"{given.text} is no float64: arrays calculate with numbers that are")
+        raise HalfulpError(
+            _("{text} is no float64: arrays calculate with numbers that are").format(
+                text=given.text
+            )
+        )
     return code
 
 
@@ -329,7 +327,11 @@ def is_array(x: Any) -> bool:
     """Whether x is a NumPy array or scalar; HalfulpError for other containers of numbers."""
     kind = kind_of(x)
     if kind not in (None, "numpy"):
-        raise HalfulpError(f"arithmetic takes NumPy arrays and numbers, not {kind} arrays: convert")
+        raise HalfulpError(
+            _("arithmetic takes NumPy arrays and numbers, not {kind} arrays: convert").format(
+                kind=kind
+            )
+        )
     return kind == "numpy"
 
 
@@ -354,21 +356,25 @@ def _meeting(
 
 
 def meeting_cast(
-    a: Operand, b: Operand, target: Any, rounding: str, overflow: str | None = None
-) -> Cast:
+    a: Operand, b: Operand, target: Any, rounding: str, overflow: str | None = None,
+    *, promotion: str = "halfulp",
+) -> Cast:  # fmt: skip
     """The cast that ends an operation: to ``target``, or to what the operands promote to."""
-    return _meeting_cast((a, b), target, rounding, overflow)
+    return _meeting_cast((a, b), target, rounding, overflow, promotion=promotion)
 
 
 def _meeting_cast(
     given: Sequence[Operand], target: Any, rounding: str, overflow: str | None,
-    random_bits: int = NOISE_BITS,
+    random_bits: int = NOISE_BITS, promotion: str = "halfulp",
 ) -> Cast:  # fmt: skip
     if target is None:
         named = [each.format for each in given if each.format is not None]
         if len(named) < len(given):
             raise HalfulpError(
-                "the operands name no format to add in: write 1.125:float16, or name one with --in"
+                _(
+                    "the operands name no format to add in: write 1.125:float16, or name one with "
+                    "--in"
+                )
             )
-        target = promoted(*named)
+        target = promoted(*named, rule=promotion)
     return profiled_cast(target, rounding, overflow, random_bits)

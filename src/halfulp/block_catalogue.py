@@ -11,7 +11,8 @@ from dataclasses import dataclass, replace
 from typing import Any, TypeGuard
 
 from halfulp.catalogue import Format, NanStyle, binade, format, power_of_two
-from halfulp.errors import HalfulpError, unknown
+from halfulp.errors import HalfulpError, listed, unknown
+from halfulp.language import translate as _
 from halfulp.records import Record
 
 #: How the scale of a block is chosen from its largest magnitude.
@@ -36,6 +37,8 @@ class BlockFormat(Record):
     >>> block_format("mxfp4").bits_per_element
     4.25
     """
+
+    renderer = "halfulp.explanations.formats_text:block_page"
 
     name: str
     element: Format
@@ -89,23 +92,37 @@ class BlockFormat(Record):
 def _check(f: BlockFormat) -> None:
     if isinstance(f.size, bool) or not isinstance(f.size, int) or not 1 <= f.size <= 1 << 20:
         raise HalfulpError(
-            f"blocks of {f.size!r} elements were asked for: allowed are 1 to {1 << 20}"
+            _("blocks of {size!r} elements were asked for: allowed are 1 to {most}").format(
+                size=f.size, most=1 << 20
+            )
         )
     if isinstance(f.axis, bool) or not isinstance(f.axis, int):
-        raise HalfulpError(f"axis is {f.axis!r}: give an integer, such as -1")
+        raise HalfulpError(_("axis is {axis!r}: give an integer, such as -1").format(axis=f.axis))
     if f.scale_rule not in SCALE_RULES:
-        raise unknown("scale rule", str(f.scale_rule), SCALE_RULES)
+        raise unknown(_("scale rule"), str(f.scale_rule), SCALE_RULES)
     if f.element.width > 8:
         raise HalfulpError(
-            f"elements of blocks have up to 8 bits: {f.element} has {f.element.width}"
+            _("elements of blocks have up to 8 bits: {element} has {width}").format(
+                element=f.element, width=f.element.width
+            )
         )
     if f.scale.width > 16 or not f.scale.has_nan:
-        raise HalfulpError(f"{f.scale} is no format for scales: they have up to 16 bits and a NaN")
+        raise HalfulpError(
+            _("{scale} is no format for scales: they have up to 16 bits and a NaN").format(
+                scale=f.scale
+            )
+        )
     if not f.element.signed:
-        raise HalfulpError(f"{f.element} is unsigned: elements of blocks need a sign")
+        raise HalfulpError(
+            _("{element} is unsigned: elements of blocks need a sign").format(element=f.element)
+        )
     if (f.scale_rule == "nearest") == f.has_power_scale:
-        powers = "floor, ceil, rceil or even" if f.has_power_scale else "nearest"
-        raise HalfulpError(f"scales in {f.scale} take the rule {powers}, not {f.scale_rule!r}")
+        powers = listed(("floor", "ceil", "rceil", "even") if f.has_power_scale else ("nearest",))
+        raise HalfulpError(
+            _("scales in {scale} take the rule {powers}, not {scale_rule!r}").format(
+                scale=f.scale, powers=powers, scale_rule=f.scale_rule
+            )
+        )
 
 
 def _mx(name: str, element: str | Format) -> BlockFormat:
@@ -188,13 +205,13 @@ def _lookup(name: str) -> BlockFormat:
     key = str(name).strip().lower()
     key = BLOCK_ALIASES.get(key, key)
     if key not in _BY_NAME:
-        raise unknown("block format", str(name), [*_BY_NAME, *BLOCK_ALIASES])
+        raise unknown(_("block format"), str(name), [*_BY_NAME, *BLOCK_ALIASES])
     return _BY_NAME[key]
 
 
 def _own(parts: dict[str, Any]) -> BlockFormat:
     if "element" not in parts:
-        raise HalfulpError("a block format of your own needs element=, such as 'float4_e2m1fn'")
+        raise HalfulpError(_("a block format of your own needs element=, such as 'float4_e2m1fn'"))
     made: dict[str, Any] = {"size": 32, "scale": format("float8_e8m0fnu"), **parts}
     made.setdefault("scale_rule", "nearest" if made["scale"].fraction_bits else "floor")
     names = [made["element"], made["size"], made["scale"], made["scale_rule"]]

@@ -12,6 +12,7 @@ from halfulp.block_catalogue import BlockFormat, block_format
 from halfulp.casting import Cast, Policy, checked_seed
 from halfulp.catalogue import Format, NanStyle
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 from halfulp.packing import pack, unpack
 from halfulp.profiles import profiled_cast
 from halfulp.records import Record
@@ -66,7 +67,11 @@ class Blocks(Record):
 
         found = block_format(f)
         if not -len(shape) <= found.axis < len(shape):
-            raise HalfulpError(f"{found} has blocks along axis {found.axis}: {shape} has no such")
+            raise HalfulpError(
+                _("{format} has blocks along axis {axis}: {shape} has no such").format(
+                    format=found, axis=found.axis, shape=shape
+                )
+            )
         count = int(np.prod(shape, dtype=np.int64))
         codes = _sign_magnitude(unpack(elements, found.element.width, count), found.element)
         blocked = list(shape)
@@ -74,7 +79,11 @@ class Blocks(Record):
         dtype = np.dtype(np.uint8 if found.scale.width <= 8 else np.uint16)
         needed = int(np.prod(blocked, dtype=np.int64)) * dtype.itemsize
         if len(scales) != needed:
-            raise HalfulpError(f"{tuple(blocked)} scales take {needed} bytes: found {len(scales)}")
+            raise HalfulpError(
+                _("{shape} scales take {needed} bytes: found {found}").format(
+                    shape=tuple(blocked), needed=needed, found=len(scales)
+                )
+            )
         own = np.frombuffer(scales, dtype).reshape(blocked)
         return cls(found, codes.reshape(shape), own, tensor_scale)
 
@@ -98,8 +107,9 @@ def _sign_magnitude(codes: Any, element: Format) -> Any:
     signed = codes.astype("int16") - ((codes & element.sign_bit) != 0) * element.codes
     if (signed == -element.sign_bit).any():
         raise HalfulpError(
-            f"the code {element.hex(element.sign_bit)} (-2.0) is unused in {element}: its numbers "
-            "are symmetric"
+            _("the code {code} (-2.0) is unused in {element}: its numbers are symmetric").format(
+                code=element.hex(element.sign_bit), element=element
+            )
         )
     return (abs(signed) + (signed < 0) * element.sign_bit).astype("uint8")
 

@@ -14,9 +14,10 @@ from functools import cached_property, lru_cache
 from typing import Any, NamedTuple
 
 from halfulp.carrier import Converted, Outcome, convert, drop_of, placement, settle
-from halfulp.catalogue import Format, NanStyle, binade, format, power_of_two
+from halfulp.catalogue import Format, NanStyle, binade, format
 from halfulp.errors import HalfulpError, listed, unknown
 from halfulp.exact import Number, finite, number
+from halfulp.language import translate as _
 from halfulp.records import Record
 from halfulp.rounding import DECISIONS, chance_of
 
@@ -186,9 +187,11 @@ def cast_to(
     """
     found = format(target)
     if not isinstance(rounding, str) or rounding not in DECISIONS:
-        raise unknown("rounding", str(rounding), DECISIONS)
+        raise unknown(_("rounding"), str(rounding), DECISIONS)
     if not isinstance(random_bits, int) or not 1 <= random_bits <= 32:
-        raise HalfulpError(f"random_bits is {random_bits}: allowed are 1 to 32")
+        raise HalfulpError(
+            _("random_bits is {random_bits}: allowed are 1 to 32").format(random_bits=random_bits)
+        )
     return _cast(found, rounding, policy_of(found, overflow), random_bits)
 
 
@@ -198,9 +201,11 @@ def checked_seed(cast: Cast, seed: int | None) -> int:
     Raises HalfulpError where one is needed and missing, and for what is no integer.
     """
     if cast.is_stochastic and seed is None:
-        raise HalfulpError("stochastic rounding draws random bits: pass seed=, any integer")
+        raise HalfulpError(_("stochastic rounding draws random bits: pass seed=, any integer"))
     if seed is not None and not isinstance(seed, int):
-        raise HalfulpError(f"seed must be an integer: found {type(seed).__name__}")
+        raise HalfulpError(
+            _("seed must be an integer: found {found}").format(found=type(seed).__name__)
+        )
     return seed or 0
 
 
@@ -217,10 +222,10 @@ def policy_of(target: Format, overflow: str | Policy | None) -> Policy:
         chosen = overflow
     elif overflow is not None:
         if not isinstance(overflow, str) or overflow not in OVERFLOWS:
-            raise unknown("overflow", str(overflow), OVERFLOWS)
+            raise unknown(_("overflow"), str(overflow), OVERFLOWS)
         finite, infinite = OVERFLOWS[overflow]
         if finite is Fate.INFINITY and not target.infinities:
-            raise _cannot(target, overflow, "infinities")
+            raise _cannot(target, overflow, _("infinities"))
         if finite is Fate.NAN and not target.has_nan:
             raise _cannot(target, overflow, "NaN")
         chosen = Policy(finite, infinite, chosen.nan)
@@ -231,10 +236,11 @@ def policy_of(target: Format, overflow: str | Policy | None) -> Policy:
 
 
 def _cannot(target: Format, overflow: str, lacking: str) -> HalfulpError:
-    able = [name for name, (fate, _) in OVERFLOWS.items() if _best(target, fate) is fate]
+    able = [name for name, (fate, _infinite) in OVERFLOWS.items() if _best(target, fate) is fate]
     return HalfulpError(
-        f"{target} has no {lacking}, so it cannot overflow to {overflow!r}: allowed is "
-        f"{listed(able)}"
+        _(
+            "{target} has no {lacking}, so it cannot overflow to {overflow!r}: allowed is {able}"
+        ).format(target=target, lacking=lacking, overflow=overflow, able=listed(able))
     )
 
 
@@ -311,8 +317,10 @@ def magnitude_code(container: Format, magnitude: Fraction) -> int:
     if not magnitude:
         return 0
     exponent = max(binade(magnitude), container.emin)
-    significand = magnitude / power_of_two(exponent - container.fraction_bits)
-    return significand.numerator + ((exponent + container.bias - 1) << container.fraction_bits)
+    # The significand is a whole number, so that shifts divide; gcd takes the square of the length.
+    left = container.fraction_bits - exponent - (magnitude.denominator.bit_length() - 1)
+    significand = magnitude.numerator << left if left >= 0 else magnitude.numerator >> -left
+    return significand + ((exponent + container.bias - 1) << container.fraction_bits)
 
 
 def _significand(exact: Fraction, target: Format) -> tuple[int, int, int, bool]:
@@ -325,12 +333,13 @@ def _significand(exact: Fraction, target: Format) -> tuple[int, int, int, bool]:
         return target.emin, 0, precision, False
     exponent = binade(exact)
     if exact.denominator & (exact.denominator - 1) == 0:
-        width = max(precision, exact.numerator.bit_length())
-        scaled = exact * power_of_two(width - 1 - exponent)
-        return exponent, scaled.numerator, width, False
+        length = exact.numerator.bit_length()
+        width = max(precision, length)
+        return exponent, exact.numerator << (width - length), width, False
     width = precision + 64
-    scaled = exact * power_of_two(width - 1 - exponent)
-    return exponent, scaled.numerator // scaled.denominator << 1 | 1, width + 1, True
+    left = width - 1 - exponent
+    over, under = exact.numerator << max(left, 0), exact.denominator << max(-left, 0)
+    return exponent, over // under << 1 | 1, width + 1, True
 
 
 def code_number(target: Format, code: int) -> Number:
@@ -343,7 +352,9 @@ def code_number(target: Format, code: int) -> Number:
     """
     if not 0 <= code < target.codes:
         raise HalfulpError(
-            f"{target} has no code {hex(code)}: its codes are 0 to {target.hex(target.codes - 1)}"
+            _("{target} has no code {code}: its codes are 0 to {last}").format(
+                target=target, code=hex(code), last=target.hex(target.codes - 1)
+            )
         )
     magnitude = code & ~target.sign_bit
     negative = bool(code & target.sign_bit)

@@ -21,6 +21,7 @@ from functools import cache, cached_property
 from typing import Any, cast
 
 from halfulp.errors import HalfulpError, unknown
+from halfulp.language import translate as _
 from halfulp.records import Record
 
 
@@ -41,6 +42,8 @@ class Format(Record):
     >>> half.max, half.precision, half.least_positive == Fraction(1, 2**24)
     (Fraction(65504, 1), 11, True)
     """
+
+    renderer = "halfulp.explanations.formats_text:format_page"
 
     name: str
     exponent_bits: int
@@ -187,7 +190,7 @@ class Format(Record):
         elif not self.subnormals:
             return Fraction(0)
         exponent = max(field, self.least_field) - self.bias - self.fraction_bits
-        return power_of_two(exponent) * fraction
+        return multiple(fraction, exponent)
 
     @cached_property
     def max(self) -> Fraction:
@@ -260,6 +263,18 @@ def power_of_two(exponent: int) -> Fraction:
     return Fraction(1 << exponent) if exponent >= 0 else Fraction(1, 1 << -exponent)
 
 
+def multiple(count: int, exponent: int) -> Fraction:
+    """Count × 2 ** exponent, exactly: reduced by shifts, for gcd takes the square of the length.
+
+    >>> multiple(12, -3), multiple(-3, 2)
+    (Fraction(3, 2), Fraction(-12, 1))
+    """
+    if exponent >= 0 or not count:
+        return Fraction(count << max(exponent, 0))
+    twos = min((count & -count).bit_length() - 1, -exponent)
+    return Fraction(count >> twos, 1 << (-exponent - twos))
+
+
 def binade(value: Fraction) -> int:
     """The exponent of a nonzero number: the largest e with 2**e <= |value|. From bit lengths alone.
 
@@ -278,24 +293,40 @@ def _check(f: Format) -> None:
     # binary128 (IEEE 754 §3.6) and the widest P3109 format fit; beyond, decimals have no end.
     if not (1 <= f.exponent_bits <= 16 and 0 <= f.fraction_bits <= 112):
         raise HalfulpError(
-            f"format {f.name!r} has {f.exponent_bits} exponent and {f.fraction_bits} fraction "
-            "bits: allowed are 1 to 16 and 0 to 112"
+            _(
+                "format {name!r} has {exponent_bits} exponent and {fraction_bits} fraction "
+                "bits: allowed are 1 to 16 and 0 to 112"
+            ).format(name=f.name, exponent_bits=f.exponent_bits, fraction_bits=f.fraction_bits)
         )
     if abs(f.bias) > 1 << 16:
-        raise HalfulpError(f"format {f.name!r} has bias {f.bias}: allowed is up to ±65536")
+        raise HalfulpError(
+            _("format {name!r} has bias {bias}: allowed is up to ±65536").format(
+                name=f.name, bias=f.bias
+            )
+        )
     if f.signed_zero and not f.signed:
-        raise HalfulpError(f"format {f.name!r} is unsigned, so it can have no −0")
+        raise HalfulpError(
+            _("format {name!r} is unsigned, so it can have no −0").format(name=f.name)
+        )
     if not f.zero and (f.signed or f.fraction_bits or f.subnormals):
         raise HalfulpError(
-            f"format {f.name!r} has no zero: only unsigned formats of powers of two can do without "
-            "(ue8m0fn_nozero), and they have no subnormals"
+            _(
+                "format {name!r} has no zero: only unsigned formats of powers of two can do "
+                "without (ue8m0fn_nozero), and they have no subnormals"
+            ).format(name=f.name)
         )
     if f.nan is NanStyle.NEGATIVE_ZERO and (f.signed_zero or not f.signed):
         raise HalfulpError(
-            f"format {f.name!r} keeps NaN in the code of −0, so it must be signed and have no −0"
+            _(
+                "format {name!r} keeps NaN in the code of −0, so it must be signed and have no −0"
+            ).format(name=f.name)
         )
     if f.max_code < f.least_code:
-        raise HalfulpError(f"format {f.name!r} has no finite number but zero: give it more bits")
+        raise HalfulpError(
+            _("format {name!r} has no finite number but zero: give it more bits").format(
+                name=f.name
+            )
+        )
 
 
 def _ieee(name: str, e: int, m: int) -> Format:
@@ -364,7 +395,9 @@ def p3109_formats(width: int) -> Iterator[Format]:
     30
     """
     if not isinstance(width, int) or not 3 <= width <= 16:
-        raise HalfulpError(f"P3109 has no formats of {width!r} bits: allowed are 3 to 16")
+        raise HalfulpError(
+            _("P3109 has no formats of {width!r} bits: allowed are 3 to 16").format(width=width)
+        )
     for signedness in "su":
         # A signed format needs a bit for its sign, so its precision ends one short of the width.
         for precision in range(1, width + (signedness == "u")):
@@ -378,8 +411,10 @@ def _p3109(width: int, precision: int, signedness: str, domain: str) -> Format:
     name = f"p3109_k{width}p{precision}{signedness}{domain}"
     if not (3 <= width <= 16 and 1 <= precision <= width - signed):
         raise HalfulpError(
-            f"{name!r} is no P3109 format: width k is 3 to 16, precision p is 1 to k - 1 "
-            "(signed) or 1 to k (unsigned)"
+            _(
+                "{name!r} is no P3109 format: width k is 3 to 16, precision p is 1 to k - 1 "
+                "(signed) or 1 to k (unsigned)"
+            ).format(name=name)
         )
     exponent_bits = width - precision + (not signed)
     return Format(
@@ -442,9 +477,11 @@ def format(
     }  # fmt: skip
     for name, value in asked.items():
         if name not in ("nan", "bias") and not isinstance(value, bool | None):
-            raise HalfulpError(f"{name} is {value!r}: give True or False")
+            raise HalfulpError(
+                _("{name} is {value!r}: give True or False").format(name=name, value=value)
+            )
     if isinstance(bias, bool) or not isinstance(bias, int | None):
-        raise HalfulpError(f"bias is {bias!r}: give a whole number")
+        raise HalfulpError(_("bias is {bias!r}: give a whole number").format(bias=bias))
     changes = {k: v for k, v in asked.items() if v is not None and v != getattr(found, k)}
     if style is NanStyle.NEGATIVE_ZERO:
         changes.setdefault("signed_zero", False)
@@ -465,7 +502,7 @@ def _lookup(spec: str) -> Format:
     if match := re.fullmatch(_CUSTOM, name):
         return _custom(name, match)
     known = [*_BY_NAME, *ALIASES, "p3109_k8p4se", "e5m10", "e4m3b7"]
-    raise unknown("format", spec, known)
+    raise unknown(_("format"), spec, known)
 
 
 def _custom(name: str, match: re.Match[str]) -> Format:
@@ -474,7 +511,7 @@ def _custom(name: str, match: re.Match[str]) -> Format:
     options: dict[str, bool | NanStyle] = {"infinities": infinities, "nan": nan}
     for word in words.split("_")[1:]:
         if word not in _WORDS:
-            raise unknown(f"word in format {name!r}:", word, _WORDS)
+            raise unknown(_("word in format {name!r}:").format(name=name), word, _WORDS)
         key, value = _WORDS[word]
         options[key] = value
     if "zero" in options:
@@ -514,4 +551,4 @@ def _nan_style(nan: str | NanStyle) -> NanStyle:
     try:
         return NanStyle(nan)
     except ValueError:
-        raise unknown("NaN style", str(nan), [style.value for style in NanStyle]) from None
+        raise unknown(_("NaN style"), str(nan), [style.value for style in NanStyle]) from None

@@ -7,6 +7,8 @@ from __future__ import annotations
 
 from collections.abc import Collection
 
+from halfulp.language import translate as _
+
 LONGEST = 360  # characters of a message
 
 
@@ -29,8 +31,8 @@ def _shortened(message: str) -> str:
 
 def listed(names: Collection[str]) -> str:
     """``a, b or c``, as a sentence lists what is allowed."""
-    *head, last = names or ["nothing"]
-    return f"{', '.join(head)} or {last}" if head else last
+    *head, last = names or [_("nothing")]
+    return _("{names} or {last}").format(names=", ".join(head), last=last) if head else last
 
 
 def unknown(kind: str, asked: str, known: Collection[str]) -> HalfulpError:
@@ -40,22 +42,26 @@ def unknown(kind: str, asked: str, known: Collection[str]) -> HalfulpError:
 
     near = get_close_matches(asked.lower()[:80], known, n=3, cutoff=0.5)
     if near:
-        return HalfulpError(f"unknown {kind} {asked!r}: did you mean {listed(near)}?")
+        text = _("unknown {kind} {asked!r}: did you mean {near}?")
+        return HalfulpError(text.format(kind=kind, asked=asked, near=listed(near)))
     few = list(known)[:8]
-    rest = f" and {len(known) - len(few)} more" if len(known) > len(few) else ""
-    return HalfulpError(f"unknown {kind} {asked!r}: known are {', '.join(few)}{rest}")
+    text = _("unknown {kind} {asked!r}: known are {few}")
+    if len(known) > len(few):
+        text = _("unknown {kind} {asked!r}: known are {few} and {more} more")
+    more, names = len(known) - len(few), ", ".join(few)
+    return HalfulpError(text.format(kind=kind, asked=asked, few=names, more=more))
 
 
 def missing_extra(package: str, extra: str, purpose: str) -> HalfulpError:
     """A package that an extra of halfulp brings is not installed."""
-    return HalfulpError(
-        f"{purpose} needs {package}, which is not installed: pip install 'halfulp[{extra}]'"
-    )
+    text = _("{purpose} needs {package}, which is not installed: pip install 'halfulp[{extra}]'")
+    return HalfulpError(text.format(purpose=purpose, package=package, extra=extra))
 
 
 def too_many_steps(steps: int, strategy: str, most: int) -> HalfulpError:
     """A walk that has not settled within the steps that can be simulated."""
-    return HalfulpError(
-        f"{steps} steps are too many to simulate under {strategy}, which still moves after {most}: "
+    text = _(
+        "{steps} steps are too many to simulate under {strategy}, which still moves after {most}: "
         "ask for fewer, or for the strategy nearest alone, or hu.predict, which knows any step"
     )
+    return HalfulpError(text.format(steps=steps, strategy=strategy, most=most))

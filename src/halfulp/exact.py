@@ -16,6 +16,7 @@ from typing import Any
 
 from halfulp.catalogue import Format, format, power_of_two
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 from halfulp.records import Record, decimal_string
 
 # Every float64 is exact in far fewer digits; what is longer is a slip or an attack.
@@ -29,6 +30,8 @@ _DIGITS = "0123456789abcdefghijklmnopqrstuvwxyz"
 @dataclass(frozen=True)
 class Number(Record):
     """A number as it was given: finite and exact, or infinite, or NaN; zero keeps its sign."""
+
+    renderer = "halfulp.explanations.record_text:text_page"
 
     value: Fraction = Fraction(0)  # of a finite number; 0 otherwise
     negative: bool = False
@@ -113,7 +116,9 @@ def _parse(text: str) -> Number:
     stripped = text.strip().lower().replace("−", "-")
     if len(stripped) > LONGEST_TEXT:
         raise HalfulpError(
-            f"the number has {len(stripped)} characters: at most {LONGEST_TEXT} are read"
+            _("the number has {found} characters: at most {most} are read").format(
+                found=len(stripped), most=LONGEST_TEXT
+            )
         )
     negative = stripped.startswith("-")
     body = stripped[1:] if stripped[:1] in ("-", "+") else stripped
@@ -127,21 +132,23 @@ def _parse(text: str) -> Number:
 
 def _magnitude(body: str) -> Fraction | None:
     if "/" in body:
-        over, _, under = body.partition("/")
+        over, _slash, under = body.partition("/")
         if "/" in under:
             return None
         numerator, denominator = _magnitude(over), _magnitude(under)
         if numerator is None or denominator is None:
             return None
         if not denominator:
-            raise HalfulpError(f"{body!r} divides by zero")
+            raise HalfulpError(_("{body!r} divides by zero").format(body=body))
         return numerator / denominator
     if match := _POWER.fullmatch(body):
         base, exponent = Fraction(_int(match[1])), _exponent(match[2], body)
         if not base and exponent < 0:
-            raise HalfulpError(f"{body!r} divides by zero")
-        if exponent * base.numerator.bit_length() > 8 * LARGEST_EXPONENT:
-            raise HalfulpError(f"{body!r} is beyond 2**{8 * LARGEST_EXPONENT}")
+            raise HalfulpError(_("{body!r} divides by zero").format(body=body))
+        if abs(exponent) * base.numerator.bit_length() > 8 * LARGEST_EXPONENT:
+            raise HalfulpError(
+                _("{body!r} is beyond 2**{most}").format(body=body, most=8 * LARGEST_EXPONENT)
+            )
         return base**exponent
     if base_of := _RADIX.get(body[:2]):
         return _in_radix(body, base_of)
@@ -162,7 +169,7 @@ def _in_radix(body: str, base: int) -> Fraction | None:
 
 
 def _read_digits(text: str, base: int) -> Fraction | None:
-    whole, _, fraction = text.partition(".")
+    whole, _point, fraction = text.partition(".")
     digits = whole + fraction
     allowed = _DIGITS[:base]
     if not digits or any(d not in allowed for d in digits):
@@ -175,7 +182,9 @@ def _read_digits(text: str, base: int) -> Fraction | None:
 def _exponent(text: str, body: str) -> int:
     if len(text.lstrip("+-0")) > 6 or abs(int(text)) > LARGEST_EXPONENT:
         shown = body if len(body) <= 40 else body[:37] + "..."
-        raise HalfulpError(f"{shown!r} has an exponent beyond ±{LARGEST_EXPONENT}")
+        raise HalfulpError(
+            _("{shown!r} has an exponent beyond ±{most}").format(shown=shown, most=LARGEST_EXPONENT)
+        )
     return int(text)
 
 
@@ -192,8 +201,10 @@ def _not_a_number(source: Any) -> HalfulpError:
     shown = repr(source)
     shown = shown if len(shown) <= 60 else shown[:57] + "..."
     return HalfulpError(
-        f"{shown} is no number: give a decimal like 1.5 or 2e-7, a fraction like 17/23, "
-        "0x1.8p3, 0b1.01, 2^-11, inf or nan"
+        _(
+            "{shown} is no number: give a decimal like 1.5 or 2e-7, a fraction like 17/23, "
+            "0x1.8p3, 0b1.01, 2^-11, inf or nan"
+        ).format(shown=shown)
     )
 
 
@@ -206,6 +217,8 @@ class Digits(Record):
 
     ``str()`` puts the repeating part in parentheses: 0.1 in base 2 is ``0.0(0011)``.
     """
+
+    renderer = "halfulp.explanations.record_text:text_page"
 
     base: int
     negative: bool
@@ -234,10 +247,14 @@ def digits(source: Any, base: int = 10, *, limit: int = 10_000) -> Digits:
     """
     _check_base(base)
     if isinstance(limit, bool) or not isinstance(limit, int) or not 0 <= limit <= MOST_DIGITS:
-        raise HalfulpError(f"limit is {limit!r}: allowed are 0 to {MOST_DIGITS} digits")
+        raise HalfulpError(
+            _("limit is {limit!r}: allowed are 0 to {most} digits").format(
+                limit=limit, most=MOST_DIGITS
+            )
+        )
     given = number(source)
     if not given.is_finite:
-        raise HalfulpError(f"{given} has no digits: give a finite number")
+        raise HalfulpError(_("{given} has no digits: give a finite number").format(given=given))
     whole, remainder = divmod(abs(given.value.numerator), given.value.denominator)
     head, cycle, truncated = _long_division(remainder, given.value.denominator, base, limit)
     return Digits(base, given.negative, _whole_digits(whole, base), head, cycle, truncated)
@@ -258,6 +275,11 @@ def _long_division(remainder: int, divisor: int, base: int, limit: int) -> tuple
 
 
 def _whole_digits(whole: int, base: int) -> str:
+    if whole.bit_length() > 4000:
+        # By halves: digit by digit takes the square of the length.
+        half = int(whole.bit_length() / math.log2(base)) // 2
+        high, low = divmod(whole, base**half)
+        return _whole_digits(high, base) + _whole_digits(low, base).rjust(half, "0")
     out = []
     while whole:
         whole, digit = divmod(whole, base)
@@ -274,14 +296,22 @@ def from_digits(text: str, base: int = 10) -> Fraction:
     _check_base(base)
     text = str(text)
     if len(text) > LONGEST_TEXT:
-        raise HalfulpError(f"{len(text)} digits are too many: at most {LONGEST_TEXT} are read")
+        raise HalfulpError(
+            _("{found} digits are too many: at most {most} are read").format(
+                found=len(text), most=LONGEST_TEXT
+            )
+        )
     plain = text.strip().lower().replace("_", "").replace("−", "-")
     body = plain[1:] if plain[:1] in ("-", "+") else plain
     whole, point, rest = body.partition(".")
     head, opened, cycle = rest.partition("(")
     closed = not opened or (cycle.endswith(")") and len(cycle) > 1)
     if not closed or not (whole or head or cycle):
-        raise HalfulpError(f"{text!r} is no number in base {base}: write digits like 1.01 or 0.(3)")
+        raise HalfulpError(
+            _("{text!r} is no number in base {base}: write digits like 1.01 or 0.(3)").format(
+                text=text, base=base
+            )
+        )
     value = _strict_digits((whole or "0") + point + head, base)
     if opened:
         period = _strict_digits(cycle[:-1], base) / (base ** (len(cycle) - 1) - 1)
@@ -294,14 +324,18 @@ def _strict_digits(text: str, base: int) -> Fraction:
     if value is None:
         wrong = next((d for d in text.replace(".", "") if d not in _DIGITS[:base]), "")
         raise HalfulpError(
-            f"{wrong!r} is no digit of base {base}: its digits are 0 to {_DIGITS[base - 1]}"
+            _("{wrong!r} is no digit of base {base}: its digits are 0 to {last}").format(
+                wrong=wrong, base=base, last=_DIGITS[base - 1]
+            )
         )
     return value
 
 
 def _check_base(base: int) -> None:
     if isinstance(base, bool) or not isinstance(base, int) or not 2 <= base <= 36:
-        raise HalfulpError(f"base {base!r} is not supported: allowed are 2 to 36")
+        raise HalfulpError(
+            _("base {base!r} is not supported: allowed are 2 to 36").format(base=base)
+        )
 
 
 # Where a number stands among a format's numbers.
@@ -317,7 +351,7 @@ def neighbours(value: Any, target: str | Format) -> tuple[Fraction | None, Fract
     """
     given, found = number(value), format(target)
     if not given.is_finite:
-        raise HalfulpError(f"{given} has no neighbours: give a finite number")
+        raise HalfulpError(_("{given} has no neighbours: give a finite number").format(given=given))
     return _next_below(given.value, found), _next_above(given.value, found)
 
 

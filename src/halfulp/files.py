@@ -8,6 +8,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 
 
 @contextmanager
@@ -22,7 +23,9 @@ def written_whole(path: str | Path) -> Iterator[Path]:
         yield partial
         partial.replace(target)
     except OSError as error:
-        raise HalfulpError(f"cannot write {target}: {error.strerror or error}") from None
+        raise HalfulpError(
+            _("cannot write {path}: {reason}").format(path=target, reason=error.strerror or error)
+        ) from None
     finally:
         partial.unlink(missing_ok=True)
 
@@ -45,16 +48,28 @@ def check_writable(path: str | Path) -> Path:
     try:
         target = Path(path).resolve()
         if target.is_dir():
-            raise HalfulpError(f"cannot write {path}: it is a folder; name a file in it")
+            raise HalfulpError(
+                _("cannot write {path}: it is a folder; name a file in it").format(path=path)
+            )
         if target.exists() and not target.is_file():
-            raise HalfulpError(f"cannot write {path}: it is no regular file")
+            raise HalfulpError(_("cannot write {path}: it is no regular file").format(path=path))
         if not target.parent.is_dir():
-            raise HalfulpError(f"cannot write {path}: the folder {target.parent} does not exist")
+            raise HalfulpError(
+                _("cannot write {path}: the folder {parent} does not exist").format(
+                    path=path, parent=target.parent
+                )
+            )
         if not os.access(target.parent, os.W_OK):
-            raise HalfulpError(f"cannot write {path}: the folder {target.parent} is not writable")
+            raise HalfulpError(
+                _("cannot write {path}: the folder {parent} is not writable").format(
+                    path=path, parent=target.parent
+                )
+            )
     except (OSError, ValueError) as error:  # a name too long, or with a null character
         reason = getattr(error, "strerror", None) or str(error)
         if isinstance(error, HalfulpError):
             raise
-        raise HalfulpError(f"cannot write {path}: {reason}") from None
+        raise HalfulpError(
+            _("cannot write {path}: {reason}").format(path=path, reason=reason)
+        ) from None
     return target

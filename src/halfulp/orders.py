@@ -33,6 +33,7 @@ from typing import NamedTuple
 
 from halfulp.casting import Cast
 from halfulp.errors import HalfulpError, unknown
+from halfulp.language import translate as _
 
 ORDERS = ("sequential", "pairwise", "blocked")
 SUMS, PRODUCTS, LEAVES = 0, 1, 2
@@ -66,13 +67,20 @@ class Trace(NamedTuple):
 def checked_block(order: str, block: int | None) -> int:
     """The block of an order; HalfulpError for an unknown order or a block that does not fit it."""
     if not isinstance(order, str) or order not in ORDERS:
-        raise unknown("order", str(order), ORDERS)
+        raise unknown(_("order"), str(order), ORDERS)
     if order != "blocked":
         if block is not None:
-            raise HalfulpError(f"block={block!r} goes with order='blocked', not with {order!r}")
+            raise HalfulpError(
+                _("block={block!r} goes with order='blocked', not with {order!r}").format(
+                    block=block, order=order
+                )
+            )
         return 1
     if isinstance(block, bool) or not isinstance(block, int) or block < 1:
         raise HalfulpError(
-            f"order='blocked' sums blocks of {block!r} terms: give block=, a whole number from 1 on"
+            _(
+                "order='blocked' sums blocks of {block!r} terms: give block=, a whole number "
+                "from 1 on"
+            ).format(block=block)
         )
     return block

@@ -17,12 +17,12 @@ from dataclasses import dataclass, replace
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from halfulp.arithmetic import exact_sum
 from halfulp.carrier import Placement, convert, placement
 from halfulp.casting import Cast, cast_to, code_number
-from halfulp.catalogue import Format
+from halfulp.catalogue import Format, multiple
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, finite
+from halfulp.language import translate as _
 from halfulp.records import Record
 from halfulp.recurrence import check_steps, update_of
 
@@ -77,23 +77,25 @@ class Prediction(Record):
         ('4', 2048)
         """
         if step is None:
-            raise HalfulpError("step is missing: give a whole number")
+            raise HalfulpError(_("step is missing: give a whole number"))
         check_steps(step)
         if self.overflow_step is not None and step >= self.overflow_step:
             assert self.overflow_value is not None, "set together with its step"
             return self.overflow_value
+        value = self._value_at(step)
+        return finite(value, not value and self._is_negative_zero(step))
+
+    def _value_at(self, step: int) -> Fraction:
         firsts = [p.first for p in self.progressions]
         current = self.progressions[bisect_right(firsts, step) - 1]
-        value = current.start + (step - current.first) * current.increment
-        return finite(value, not value and self._is_negative_zero(step))
+        return current.start + (step - current.first) * current.increment
 
     def _is_negative_zero(self, step: int) -> bool:
         """The sign of a zero: that of the sum that was rounded to it."""
         if step == 0 or not self.update.value:
             both = self.stored_weight.negative and (step == 0 or self.update.negative)
             return both and self.format.signed_zero
-        total = exact_sum(self.at(step - 1), self.update)
-        return total.negative and self.format.signed_zero
+        return self._value_at(step - 1) + self.update.value < 0 and self.format.signed_zero
 
 
 def predict(
@@ -158,7 +160,7 @@ class _Path:
         return (value.numerator * self.odd << -self.exponent) // value.denominator
 
     def _value(self, units: int) -> Fraction:
-        return Fraction(units, self.odd << -self.exponent)
+        return multiple(units, self.exponent) / self.odd
 
     def follow(self) -> tuple[Any, ...]:
         """Progressions, stall step and value, overflow step and value."""

@@ -14,6 +14,8 @@ from typing import NamedTuple
 from halfulp.casting import OVERFLOWS, Cast, Fate, Policy, cast_to, default_policy
 from halfulp.catalogue import Format, format, formats
 from halfulp.errors import HalfulpError, listed, unknown
+from halfulp.language import N_
+from halfulp.language import translate as _
 
 
 class Line(NamedTuple):
@@ -133,7 +135,7 @@ PROFILES: dict[str, Profile] = {
         ),
     ),
     "halfulp": Profile(
-        "halfulp's default", (Line(tuple(f.name for f in formats()), _DEFAULT),)
+        N_("halfulp's default"), (Line(tuple(f.name for f in formats()), _DEFAULT),)
     ),
 }  # fmt: skip
 
@@ -144,7 +146,7 @@ def profile_of(name: str) -> Profile:
     Raises HalfulpError for an unknown one.
     """
     if not isinstance(name, str) or name not in PROFILES:
-        raise unknown("profile", str(name), PROFILES)
+        raise unknown(_("profile"), str(name), PROFILES)
     return PROFILES[name]
 
 
@@ -156,7 +158,9 @@ def require(name: str, target: Format) -> None:
     profile = profile_of(name)
     if profile.line(target) is None:
         raise HalfulpError(
-            f"the profile {name!r} says nothing of {target}: give {listed(profile.formats)}"
+            _("the profile {name!r} says nothing of {target}: give {formats}").format(
+                name=name, target=target, formats=listed(profile.formats)
+            )
         )
 
 
@@ -176,7 +180,7 @@ def profiled_cast(
     if overflow is None or isinstance(overflow, Policy):
         return cast_to(target, rounding, overflow, random_bits)
     if not isinstance(overflow, str) or overflow not in (*OVERFLOWS, *PROFILES):
-        raise unknown("overflow or profile", str(overflow), [*OVERFLOWS, *PROFILES])
+        raise unknown(_("overflow or profile"), str(overflow), [*OVERFLOWS, *PROFILES])
     profile = PROFILES.get(overflow)
     if profile is None:
         return cast_to(target, rounding, overflow, random_bits)

@@ -6,6 +6,7 @@ end), formats are their names, and enums their values. Field lists are never wri
 
 from __future__ import annotations
 
+import math
 from collections.abc import Sequence
 from dataclasses import fields
 from enum import Enum
@@ -15,12 +16,19 @@ from typing import Any, ClassVar, Union, get_args, get_origin, get_type_hints
 
 from halfulp.errors import missing_extra
 
+PLAIN = "halfulp.explanations.record_text:record_page"
+
 
 class Record:
     """Mixin for frozen dataclasses."""
 
     #: ``module:function`` that draws the record as a page of text; imported when first drawn.
-    renderer: ClassVar[str] = ""
+    #: The plain one lists the fields.
+    renderer: ClassVar[str] = PLAIN
+
+    def __init_subclass__(cls) -> None:
+        # IPython asks a class for its own repr, which dataclasses write, before what it inherits.
+        cls._repr_pretty_ = Record._repr_pretty_  # type: ignore[method-assign] # the same method
 
     def __getstate__(self) -> dict[str, Any]:
         # What is derived stays behind: hashes of names differ from process to process.
@@ -35,7 +43,7 @@ class Record:
         return getattr(import_module(module), function)(self)
 
     def __str__(self) -> str:
-        return str(self.page().plain()) if self.renderer else repr(self)
+        return repr(self) if self.renderer == PLAIN else str(self.page().plain())
 
     def to_dict(self) -> dict[str, Any]:
         """The record as plain JSON types, from its dataclass fields."""
@@ -71,11 +79,22 @@ class Record:
         return json.dumps(self.to_dict(), indent=indent, ensure_ascii=False)
 
     def _repr_html_(self) -> str:
-        from html import escape
+        from importlib import import_module
 
-        if not self.renderer:
-            return f"<pre>{escape(str(self))}</pre>"
-        return str(self.page().notebook())
+        try:
+            markup = import_module("halfulp.explanations.markup")
+        except ModuleNotFoundError as error:
+            if error.name not in ("jinja2", "markupsafe"):
+                raise
+            return str(self.page().notebook())
+        return str(markup.notebook(self))
+
+    def _repr_pretty_(self, printer: Any, cycle: bool) -> None:
+        """What IPython prints, line by line, so that it is indented where it is within a list."""
+        for i, line in enumerate(str(self).split("\n")):
+            if i:
+                printer.break_()
+            printer.text(line)
 
 
 def data_frame(rows: Sequence[Record], leave_out: Sequence[str] = ()) -> Any:
@@ -136,15 +155,15 @@ def decimal_string(value: Fraction) -> str:
     ('1.12109375', '1/3')
     """
     twos = (value.denominator & -value.denominator).bit_length() - 1
-    rest, fives = value.denominator >> twos, 0
-    while rest % 5 == 0:
-        rest, fives = rest // 5, fives + 1
-    if rest != 1:
+    rest = value.denominator >> twos
+    # Only a power of five is of interest, and no two of them are of one length.
+    fives = math.ceil((rest.bit_length() - 1) / math.log2(5))
+    if rest != 5**fives:
         sign = "-" if value < 0 else ""
         whole = _big_int_string(abs(value.numerator))
         return f"{sign}{whole}/{_big_int_string(value.denominator)}"
     places = max(twos, fives)
-    digits = _big_int_string(abs(value.numerator) * 10**places // value.denominator)
+    digits = _big_int_string(abs(value.numerator) * 5 ** (places - fives) << (places - twos))
     sign = "-" if value < 0 else ""
     if not places:
         return sign + digits

@@ -3,13 +3,16 @@
 from __future__ import annotations
 
 from dataclasses import dataclass
+from fractions import Fraction
 from typing import Any
 
 from halfulp.arithmetic import exact_product, operand
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
-from halfulp.exact import Number
+from halfulp.exact import Number, neighbours
+from halfulp.language import N_
+from halfulp.language import translate as _
 from halfulp.records import Record
 
 # What counters of 64 bits hold with room to spare.
@@ -29,6 +32,19 @@ class Update(Record):
     added: Number  # what each step adds: the gradient in its format, times the learning rate there
 
 
+def half_gap(update: Update) -> Fraction | None:
+    """Half the gap to the next number where an update goes; None at the end of the range.
+
+    A smaller update is lost, a larger one moves the weight; equal to it, the even number wins.
+
+    >>> half_gap(update_of("1.125", "0.00041999", "float16"))
+    Fraction(1, 2048)
+    """
+    below, above = neighbours(update.stored_weight.value, update.format)
+    next_one = below if update.added.negative else above
+    return None if next_one is None else abs(next_one - update.stored_weight.value) / 2
+
+
 def update_of(
     weight: Any,
     gradient: Any,
@@ -46,21 +62,30 @@ def update_of(
     found = walkable(format(target))
     inner = gradient_format_of(found, gradient_format)
     w, g = operand(weight).number, operand(gradient).number
-    for name, value in (("weight", w), ("gradient", g)):
+    for text, value in (
+        (N_("the weight is {value}: a walk needs finite numbers"), w),
+        (N_("the gradient is {value}: a walk needs finite numbers"), g),
+    ):
         if not value.is_finite:
-            raise HalfulpError(f"the {name} is {value}: a walk needs finite numbers")
+            raise HalfulpError(_(text).format(value=value))
     given, added = g, within(g, inner)
     rate = None
     if learning_rate is not None:
         exact_rate = operand(learning_rate).number
         if not exact_rate.is_finite:
-            raise HalfulpError(f"the learning rate is {exact_rate}: a walk needs finite numbers")
+            raise HalfulpError(
+                _("the learning rate is {value}: a walk needs finite numbers").format(
+                    value=exact_rate
+                )
+            )
         rate = within(exact_rate, inner)
         given = exact_product(g, exact_rate)
         added = within(exact_product(added, rate), inner)
     if not added.is_finite:
         raise HalfulpError(
-            f"the update {given} is beyond {inner}: choose another --gradient-format"
+            _("the update {update} is beyond {format}: choose another --gradient-format").format(
+                update=given, format=inner
+            )
         )
     return Update(found, inner, w, given, within(w, found), rate, added)
 
@@ -69,7 +94,9 @@ def walkable(target: Format) -> Format:
     """A format that can hold weights, or an error."""
     if not (target.signed and target.zero):
         raise HalfulpError(
-            f"{target} has no {'zero' if target.signed else 'sign'}: weights need one"
+            _("{target} has no {lacking}: weights need one").format(
+                target=target, lacking=_("zero") if target.signed else _("sign")
+            )
         )
     return target
 
@@ -95,7 +122,9 @@ def within(value: Number, target: Format | None) -> Number:
 def check_steps(steps: int | None) -> None:
     """Steps are counted: whole, and not negative."""
     if steps is not None and (isinstance(steps, bool) or not isinstance(steps, int)):
-        raise HalfulpError(f"steps is {steps!r}: give a whole number")
+        raise HalfulpError(_("steps is {steps!r}: give a whole number").format(steps=steps))
     if steps is not None and not 0 <= steps <= MOST_STEPS:
-        shown = steps if abs(steps) <= MOST_STEPS**2 else "far more"
-        raise HalfulpError(f"steps is {shown}: allowed are 0 to {MOST_STEPS}")
+        shown = steps if abs(steps) <= MOST_STEPS**2 else _("far more")
+        raise HalfulpError(
+            _("steps is {shown}: allowed are 0 to {most}").format(shown=shown, most=MOST_STEPS)
+        )

@@ -11,16 +11,18 @@ from dataclasses import dataclass
 from fractions import Fraction
 from typing import Any, NamedTuple
 
-from halfulp.arithmetic import _meeting, exact_product, exact_sum, is_array, promoted
+from halfulp.arithmetic import _meeting, exact_product, exact_sum, is_array
 from halfulp.casting import Cast, checked_seed
 from halfulp.catalogue import Format, format
 from halfulp.conversion import as_kind_of
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number
+from halfulp.language import translate as _
 from halfulp.noise import key_of, random_word
 from halfulp.orders import LEAVES, PRODUCTS, SUMS, Scheme, Trace, checked_block
 from halfulp.profiles import profiled_cast
-from halfulp.records import Record, decimal_string
+from halfulp.promotion import promoted
+from halfulp.records import Record
 
 
 @dataclass(frozen=True)
@@ -31,6 +33,8 @@ class Summation(Record):
     order the additions of two nonzero parts. A part is swallowed where it is not zero, the sum
     before it is finite, and the sum after it is the same.
     """
+
+    renderer = "halfulp.explanations.reductions_text:summation_page"
 
     operation: str  # "sum" or "dot"
     target: Format
@@ -47,9 +51,6 @@ class Summation(Record):
     value: Number
     exact: Fraction | None  # None where a term is infinite or NaN
     error: Fraction | None  # value − exact; None where either is not finite
-
-    def __str__(self) -> str:
-        return "\n".join(_lines(self))
 
 
 def sum(
@@ -141,7 +142,11 @@ def dot(
     options = (accumulate, product, order, block, rounding, overflow, seed)
     if isinstance(a, (list, tuple)) and isinstance(b, (list, tuple)):
         if len(a) != len(b):
-            raise HalfulpError(f"dot takes two vectors of one length: found {len(a)} and {len(b)}")
+            raise HalfulpError(
+                _("dot takes two vectors of one length: found {a} and {b}").format(
+                    a=len(a), b=len(b)
+                )
+            )
         return _of_numbers("dot", [a, b], target, options, report)
     held = _formats_of(a, b)
     scheme = _product_scheme(target, held, options)
@@ -203,7 +208,11 @@ def _product_scheme(target: Any, held: Sequence[Format], options: Sequence[Any])
 def _format_of(x: Any) -> Format:
     """The format that the dtype of an array names."""
     if not is_array(x):
-        raise HalfulpError(f"{type(x).__name__} has nothing to sum: give a NumPy array or a list")
+        raise HalfulpError(
+            _("{name} has nothing to sum: give a NumPy array or a list").format(
+                name=type(x).__name__
+            )
+        )
     from halfulp.backends.operations import format_of
 
     return format_of(x)
@@ -211,13 +220,15 @@ def _format_of(x: Any) -> Format:
 
 def _formats_of(a: Any, b: Any) -> tuple[Format, Format]:
     if isinstance(a, (list, tuple)) or isinstance(b, (list, tuple)):
-        raise HalfulpError("a list goes with a list, in hu.dot; here give two NumPy arrays")
+        raise HalfulpError(_("a list goes with a list, in hu.dot; here give two NumPy arrays"))
     return _format_of(a), _format_of(b)
 
 
 def _check_axis_of_list(axis: int | None) -> None:
     if axis not in (None, 0, -1):
-        raise HalfulpError(f"axis {axis!r} is not one of a list of numbers: give a NumPy array")
+        raise HalfulpError(
+            _("axis {axis!r} is not one of a list of numbers: give a NumPy array").format(axis=axis)
+        )
 
 
 # Numbers.
@@ -230,7 +241,9 @@ def _read(
     given = [_meeting(vector, target) for vector in vectors]
     held = [one.format for vector in given for one in vector]
     if target is None and (not held or None in held):
-        raise HalfulpError("the numbers name no format to sum in: write 1.125:float16, or name one")
+        raise HalfulpError(
+            _("the numbers name no format to sum in: write 1.125:float16, or name one")
+        )
     named = [f for f in held if f is not None]
     rest = list(options)
     if len(vectors) == 1:
@@ -383,25 +396,3 @@ def _summation(
         scheme.order, scheme.block, scheme.target.rounding, terms, trace.nonzero, trace.swallowed,
         trace.first, trace.stalled, value, known, error,
     )  # fmt: skip
-
-
-def _lines(s: Summation) -> Iterator[str]:
-    how = f"blocks of {s.block}" if s.order == "blocked" else s.order
-    products = "" if s.operation == "sum" else f", products {s.product or 'exact'}"
-    yield f"{s.operation} of {s.terms} terms in {s.accumulate}{products}"
-    yield f"  order      {how}, {s.rounding}, the result in {s.target}"
-    yield f"  result     {_short(str(s.value))}"
-    yield f"  exact      {'not finite' if s.exact is None else _short(decimal_string(s.exact))}"
-    if s.error is not None:
-        yield f"  error      {_short(decimal_string(s.error))}"
-    parts = {"sequential": "nonzero terms", "blocked": "nonzero sums of blocks"}
-    named = parts.get(s.order, "additions of nonzero parts")
-    share = f" ({100 * s.swallowed / s.nonzero:.1f} %)" if s.nonzero else ""
-    first = "" if s.first_swallowed is None else f", the first at index {s.first_swallowed}"
-    yield f"  swallowed  {s.swallowed} of {s.nonzero} {named}{share}{first}"
-    if s.stalled_from is not None:
-        yield f"  stalled    from index {s.stalled_from} on nothing moved the sum"
-
-
-def _short(text: str) -> str:
-    return text if len(text) <= 64 else f"{text[:60]} …"

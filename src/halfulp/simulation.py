@@ -11,65 +11,66 @@ from fractions import Fraction
 from itertools import repeat
 from typing import NamedTuple
 
-from halfulp.arithmetic import exact_sum
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format
 from halfulp.errors import too_many_steps
 from halfulp.exact import Number, finite
 from halfulp.noise import key_of, random_word
+from halfulp.units import Endless, Units, Value
 
 # What this loop does in a few seconds.
 MOST_STEPS = 100_000
 RECORDED = 200
+MINUS_ZERO = finite(Fraction(0), negative_zero=True)
 
-State = tuple[Number, Number]  # the weight, and what Kahan's strategy carries over
-Step = Callable[[State, Number, int], State]  # (state, what is added, number of the step)
+State = tuple[Value, Value]  # the weight, and what Kahan's strategy carries over
+Step = Callable[[State, Value | Endless, int], State]  # (state, what is added, number of the step)
 
 
 def _same(a: State, b: State) -> bool:
     """Whether two states are the same numbers, NaN and both zeros included."""
     return all(
-        (x.value, x.special) == (y.value, y.special)
-        and (x.special != "inf" or x.negative == y.negative)
+        x == y if isinstance(x, int) and isinstance(y, int) else _alike(x, y)
         for x, y in zip(a, b, strict=True)
     )
 
 
-def _plain_step(target: Format, seed: int) -> Step:
-    cast = cast_to(target)
+def _alike(a: Value, b: Value) -> bool:
+    if isinstance(a, int) or isinstance(b, int):
+        return all(x == 0 if isinstance(x, int) else x == MINUS_ZERO for x in (a, b))
+    both = (a.value, a.special) == (b.value, b.special)
+    return both and (a.special != "inf" or a.negative == b.negative)
 
-    def step(state: State, added: Number, n: int) -> State:
-        return cast.number(exact_sum(state[0], added)), state[1]
+
+def _plain_step(units: Units, seed: int) -> Step:
+    def step(state: State, added: Value | Endless, n: int) -> State:
+        return units.sum(state[0], added), state[1]
 
     return step
 
 
-def _stochastic_step(target: Format, seed: int) -> Step:
-    cast = cast_to(target, "stochastic")
+def _stochastic_step(units: Units, seed: int) -> Step:
     key = key_of(seed)
 
-    def step(state: State, added: Number, n: int) -> State:
-        word = random_word(key, 0, n)
-        return cast.number(exact_sum(state[0], added), word=word), state[1]
+    def step(state: State, added: Value | Endless, n: int) -> State:
+        return units.sum(state[0], added, random_word(key, 0, n)), state[1]
 
     return step
 
 
-def _kahan_step(target: Format, seed: int) -> Step:
-    cast = cast_to(target)
-
-    def step(state: State, added: Number, n: int) -> State:
+def _kahan_step(units: Units, seed: int) -> Step:
+    def step(state: State, added: Value | Endless, n: int) -> State:
         weight, carried = state
-        carried = cast.number(exact_sum(carried, added))
-        after = cast.number(exact_sum(weight, carried))
-        taken = cast.number(exact_sum(weight, -after))
-        return after, cast.number(exact_sum(carried, taken))
+        carried = units.sum(carried, added)
+        after = units.sum(weight, carried)
+        taken = units.difference(weight, after)
+        return after, units.sum(carried, taken)
 
     return step
 
 
-#: The step of each strategy that simulates, made for a format and a seed.
-STEPS: dict[str, Callable[[Format, int], Step]] = {
+#: The step of each strategy that simulates, made for how it adds and a seed.
+STEPS: dict[str, Callable[[Units, int], Step]] = {
     "nearest": _plain_step, "master": _plain_step, "kahan": _kahan_step,
     "stochastic": _stochastic_step,
 }  # fmt: skip
@@ -92,27 +93,30 @@ def simulate(
 
     A state that repeats itself ends it early. Raises HalfulpError where too many steps remain.
     """
-    state = (start, finite(Fraction(0)))
+    cast = cast_to(target, "stochastic" if strategy == "stochastic" else "nearest_even")
     constant = isinstance(added, Number)
+    given = [added] if isinstance(added, Number) else added
+    units = Units(cast, start, *given)
+    values = [units.added(update) for update in given]
+    state: State = (units.value(start), 0)
     wanted = recorded_steps(steps)
     path, lost, stall, recorded = [(0, start)], 0, None, set(wanted)
-    step = STEPS[strategy](target, seed)
-    each = repeat(added, steps) if isinstance(added, Number) else added
-    for n, update in enumerate(each, start=1):
+    step = STEPS[strategy](units, seed)
+    for n, update in enumerate(repeat(values[0], steps) if constant else values, start=1):
         after = step(state, update, n - 1)
-        unmoved, zero = _same(after, state), not update.value
-        is_lost = unmoved and not zero and after[0].is_finite
+        unmoved, zero = _same(after, state), update in (0, MINUS_ZERO)
+        is_lost = unmoved and not zero and units.number(after[0]).is_finite
         lost += is_lost
         state = after
         if n in recorded:
-            path.append((n, state[0]))
+            path.append((n, units.number(state[0])))
         if unmoved and constant and (zero or strategy != "stochastic"):
             stall, lost = (n - 1, lost + steps - n) if is_lost else (None, lost)
-            path += [(m, state[0]) for m in wanted if m > n]
+            path += [(m, units.number(state[0])) for m in wanted if m > n]
             break
         if n == MOST_STEPS and n < steps:
             raise too_many_steps(steps, strategy, MOST_STEPS)
-    return Simulation(state[0], lost, stall, tuple(path))
+    return Simulation(units.number(state[0]), lost, stall, tuple(path))
 
 
 def recorded_steps(steps: int) -> list[int]:

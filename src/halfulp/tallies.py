@@ -16,6 +16,7 @@ from typing import TYPE_CHECKING, Any
 from halfulp.casting import Cast, checked_seed, code_number
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 from halfulp.profiles import profiled_cast
 from halfulp.records import Record, data_frame
 
@@ -108,11 +109,16 @@ class Tally(Record):
         Raises HalfulpError where the casts differ.
         """
         if not isinstance(later, Tally):
-            raise HalfulpError(f"a tally merges with a tally, not with {type(later).__name__}")
+            raise HalfulpError(
+                _("a tally merges with a tally, not with {found}").format(
+                    found=type(later).__name__
+                )
+            )
         if (self.cast, self.source) != (later.cast, later.source):
             raise HalfulpError(
-                f"tallies of different casts do not merge: {self._described()} and "
-                f"{later._described()}"
+                _("tallies of different casts do not merge: {one} and {other}").format(
+                    one=self._described(), other=later._described()
+                )
             )
         counts = {
             f.name: getattr(self, f.name) + getattr(later, f.name)
@@ -158,7 +164,7 @@ class Tallies(Record):
     def __add__(self, later: Tallies) -> Tallies:
         """Each tally merged with its like."""
         if not isinstance(later, Tallies) or len(later) != len(self):
-            raise HalfulpError("tallies merge with tallies of the same casts")
+            raise HalfulpError(_("tallies merge with tallies of the same casts"))
         return Tallies(tuple(a + b for a, b in zip(self.rows, later.rows, strict=True)))
 
     def to_pandas(self) -> Any:
@@ -192,7 +198,7 @@ def tally(
     one = isinstance(to, (str, Format))
     targets = [to] if isinstance(to, (str, Format)) else list(to)
     if not targets:
-        raise HalfulpError("no format was named to tally for: give one, such as 'float16'")
+        raise HalfulpError(_("no format was named to tally for: give one, such as 'float16'"))
     casts = [profiled_cast(target, rounding, overflow, random_bits) for target in targets]
     seed = checked_seed(casts[0], seed)
     rows = tuple(_tallied(x, casts, seed, errors))

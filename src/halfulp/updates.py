@@ -23,6 +23,7 @@ from typing import Any
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError, unknown
 from halfulp.exact import Number, finite
+from halfulp.language import translate as _
 from halfulp.prediction import Prediction, predict
 from halfulp.records import Record, data_frame
 from halfulp.recurrence import (
@@ -38,7 +39,7 @@ from halfulp.simulation import STEPS, Simulation, recorded_steps, simulate
 
 STRATEGIES = (*STEPS, "exact")
 # Beyond these many steps of one weight the compiled loop is worth its start.
-FEW_STEPS = 1000
+FEW_STEPS = 20_000
 
 
 @dataclass(frozen=True)
@@ -60,6 +61,8 @@ class Walk(Record):
     the range, or chance decides). For ``master`` the state is the float32 weight and ``stored`` its
     copy in the format.
     """
+
+    renderer = "halfulp.explanations.walk_text:strategy_page"
 
     name: str
     format: Format
@@ -131,9 +134,9 @@ def walk(
     """
     check_steps(steps)
     if strategy not in STRATEGIES:
-        raise unknown("strategy", str(strategy), STRATEGIES)
+        raise unknown(_("strategy"), str(strategy), STRATEGIES)
     if strategy == "stochastic" and not isinstance(seed, int):
-        raise HalfulpError("the strategy stochastic draws random bits: pass seed=, any integer")
+        raise HalfulpError(_("the strategy stochastic draws random bits: pass seed=, any integer"))
     if _is_array(weight):
         from halfulp.backends.walks import walk_array
 
@@ -146,11 +149,13 @@ def walk(
         updates = [update_of(weight, g, target, learning_rate, gradient_format) for g in gradient]
         if not updates or (steps is not None and steps != len(updates)):
             raise HalfulpError(
-                f"{len(updates)} gradients were given for {steps or 0} steps: one a step"
+                _("{found} gradients were given for {steps} steps: one a step").format(
+                    found=len(updates), steps=steps or 0
+                )
             )
         return _Walker(updates[0], len(updates), strategy, seed or 0, updates).walk()
     if steps is None:
-        raise HalfulpError("steps is missing: say how many, or give one gradient a step")
+        raise HalfulpError(_("steps is missing: say how many, or give one gradient a step"))
     update = update_of(weight, gradient, target, learning_rate, gradient_format)
     return _Walker(update, steps, strategy, seed or 0, None).walk()
 

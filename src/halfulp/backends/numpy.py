@@ -39,6 +39,19 @@ NATIVE = {_FLOAT32: format("float32"), _FLOAT64: format("float64")}
 FLOAT_DTYPES = {f.name for f in formats()}
 
 
+def added_dtype(a: Format, b: Format) -> Format | None:
+    """The format of NumPy's own sum of arrays of two formats; None where it has none.
+
+    Of two of ml_dtypes' small types NumPy often takes the first, whichever that is.
+    """
+    if a.name not in FLOAT_DTYPES or b.name not in FLOAT_DTYPES:
+        return None
+    try:
+        return format((np.zeros(1, a.name) + np.zeros(1, b.name)).dtype.name)
+    except (TypeError, HalfulpError):
+        return None
+
+
 def cast_array(x: Array, cast: Cast, *, seed: int = 0, out: Array | None = None) -> Array:
     """The values of ``x`` rounded to the target, in x's own dtype and shape.
 

@@ -15,21 +15,27 @@ from typing import Any
 import click
 
 from halfulp import __version__
+from halfulp.cli.parsing import speaking
 from halfulp.errors import HalfulpError, unknown
+from halfulp.language import from_environment, use
+from halfulp.language import translate as _
 
 # command -> its module in this package, in the order of the help
 COMMANDS = {
     "explain": "explain",
     "add": "operation",
     "multiply": "operation",
+    "bits": "bits",
     "digits": "digits",
     "walk": "walk",
     "formats": "formats",
     "compare": "compare",
     "lint": "lint",
     "memory": "memory",
+    "scale": "scale",
     "watch": "watch",
     "report": "report",
+    "lab": "lab",
     "demo": "demo",
 }
 
@@ -44,16 +50,19 @@ class LazyGroup(click.Group):
     def get_command(self, ctx: click.Context, cmd_name: str) -> click.Command | None:
         """One command, imported now."""
         if cmd_name not in COMMANDS:
-            raise unknown("command", cmd_name, COMMANDS)
+            raise unknown(_("command"), cmd_name, COMMANDS)
         module = import_module(f"halfulp.cli.{COMMANDS[cmd_name]}")
         command: click.Command = getattr(module, cmd_name)
-        return command
+        return speaking(command)
 
 
 @click.group(cls=LazyGroup, context_settings={"help_option_names": ["-h", "--help"]})
 @click.version_option(__version__, message="halfulp %(version)s")
 def halfulp() -> None:
     """See, predict and fix what low precision does to training."""
+
+
+speaking(halfulp)
 
 
 def main() -> None:
@@ -66,6 +75,11 @@ def main() -> None:
 
 def run(arguments: list[str]) -> int:
     """Run one command line; its exit status."""
+    with use(from_environment(os.environ)):
+        return _run(arguments)
+
+
+def _run(arguments: list[str]) -> int:
     try:
         status: Any = halfulp.main(
             arguments or ["--help"], prog_name="halfulp", standalone_mode=False

@@ -9,6 +9,7 @@ import click
 from halfulp.cli import parsing
 from halfulp.cli.output import check_html, emit
 from halfulp.cli.progress import progress_bar
+from halfulp.language import translate as _
 
 
 @click.command(short_help="One training under several recipes.")
@@ -49,9 +50,9 @@ def compare(
 
     check_html(html)
     if recipes is not None and attribute is not None:
-        raise HalfulpError("--recipes and --attribute were both given: choose one")
+        raise HalfulpError(_("--recipes and --attribute were both given: choose one"))
     if seeds is not None and seeds < 1:
-        raise HalfulpError(f"--seeds is {seeds}: give 1 or more")
+        raise HalfulpError(_("--seeds is {seeds}: give 1 or more").format(seeds=seeds))
     chosen = parsing.names(recipes) if recipes is not None else list(training.RECIPES)
     several = range(seed, seed + (seeds or 1))
     options = {} if learning_rate is None else {"learning_rate": learning_rate}
@@ -65,5 +66,7 @@ def compare(
             if attribute is not None
             else training.compare(target, chosen, emulate=emulate or None, **shared)
         )
-    title = f"{attribute}, site by site" if attribute else f"{len(chosen)} recipes"
-    emit(result, as_json, html, f"{target} under {title}")
+    title = (
+        _("{target} under {recipe}, site by site") if attribute else _("{target} under {n} recipes")
+    )
+    emit(result, as_json, html, title.format(target=target, recipe=attribute, n=len(chosen)))

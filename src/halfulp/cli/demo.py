@@ -2,7 +2,6 @@
 
 from __future__ import annotations
 
-import textwrap
 from dataclasses import replace
 from typing import TYPE_CHECKING
 
@@ -11,13 +10,16 @@ import click
 from halfulp.cli import parsing
 from halfulp.cli.output import check_html
 from halfulp.cli.progress import progress_bar
+from halfulp.explanations.columns import wrapped
 from halfulp.explanations.page import WIDTH, Page
 from halfulp.files import write_text
+from halfulp.language import N_
+from halfulp.language import translate as _
 
 if TYPE_CHECKING:  # the report is imported when the demo runs
     from halfulp.report.document import Section
 
-TITLE = "Why a float16 weight does not move"
+TITLE = N_("Why a float16 weight does not move")
 
 
 @click.command(short_help="The whole story, ending in an HTML report.")
@@ -49,19 +51,19 @@ def demo(html: str, steps: int, seed: int, as_json: bool) -> None:
         )
     told.append(story.training(comparison))
     numbered = [replace(part, title=f"{n}. {part.title}") for n, part in enumerate(told, start=1)]
-    write_text(html, document(TITLE, [story.INTRODUCTION, *numbered]))
+    write_text(html, document(_(TITLE), [story.introduction(), *numbered]))
     if as_json:
         click.echo(comparison.to_json())
         return
     _tell(len(told), told[-1])
-    click.echo(f"\nThe report, with figures, is in {html}")
+    click.echo("\n" + _("The report, with figures, is in {path}").format(path=html))
 
 
 def _tell(number: int, part: Section) -> None:
     heading = Page()
     heading.line((f"{number}. {part.title}", "key"))
     for paragraph in part.prose.split("\n\n"):
-        for line in textwrap.wrap(paragraph, WIDTH):
+        for line in wrapped(paragraph, WIDTH):
             heading.line(line)
     heading.blank()
     heading.print()

@@ -10,6 +10,7 @@ from halfulp.catalogue import format
 from halfulp.cli import parsing
 from halfulp.cli.output import emit
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 from halfulp.profiles import PROFILES, require
 
 
@@ -44,7 +45,7 @@ def explain(
     NUMBER is a decimal, 17/23, 0x1.2p3, 0b1.01, 2^-11, inf, nan, or a code: float16:0x3c7c.
     """
     if profile is not None and overflow is not None:
-        raise HalfulpError("--profile and --overflow both say what overflows become: give one")
+        raise HalfulpError(_("--profile and --overflow both say what overflows become: give one"))
     targets = None if to is None else parsing.names(to)
     if against is not None:
         result, title = _compared(number, targets, via, rounding, profile, against)
@@ -64,14 +65,16 @@ def _explained(
 
     if targets is None:
         raise HalfulpError(
-            "Missing option '--to': name the format to convert to, or two stacks to compare, by "
-            "--profile and --against"
+            _(
+                "Missing option '--to': name the format to convert to, or two stacks to "
+                "compare, by --profile and --against"
+            )
         )
     for target in targets if profile is not None else ():
         require(profile or "", format(target))
     chain = [parsing.names(via), targets]
     result = explain(number, *chain, rounding=rounding, overflow=profile or overflow)
-    return result, f"{result.input} as {','.join(targets)}"
+    return result, _("{number} as {formats}").format(number=result.input, formats=",".join(targets))
 
 
 def _compared(
@@ -82,9 +85,13 @@ def _compared(
 
     if profile is None:
         raise HalfulpError(
-            f"--against {against} compares it with another profile: name that by --profile"
+            _(
+                "--against {against} compares it with another profile: name that by --profile"
+            ).format(against=against)
         )
     if via is not None:
-        raise HalfulpError("--via does not go with --against, which compares single conversions")
+        raise HalfulpError(_("--via does not go with --against, which compares single conversions"))
     result = profile_diff(profile, against, number, targets, rounding=rounding)
-    return result, f"{result.subject} under {profile} and {against}"
+    return result, _("{subject} under {a} and {b}").format(
+        subject=result.subject, a=profile, b=against
+    )

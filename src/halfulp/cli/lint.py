@@ -9,6 +9,7 @@ import click
 from halfulp.cli import parsing
 from halfulp.cli.output import check_html, emit
 from halfulp.cli.progress import progress_bar
+from halfulp.language import translate as _
 
 
 @click.command(short_help="What will go wrong, said before the first step.")
@@ -54,7 +55,7 @@ def lint(
         given: dict[str, Any] = {} if no_batches else {"batches": start.batches, "loss": made.loss}
         result = training.lint(
             made.model, made.optimizer, formats=parsing.names(formats), steps=steps, seed=seed,
-            target=target, progress=lambda done: show("rehearsing", done), **given,
+            target=target, progress=lambda done: show(_("rehearsing"), done), **given,
         )  # fmt: skip
-    emit(result, as_json, html, f"Lint of {target}")
+    emit(result, as_json, html, _("Lint of {target}").format(target=target))
     return int(fail_on is not None and result.fails(fail_on))

@@ -8,6 +8,7 @@ import click
 
 from halfulp.cli import parsing
 from halfulp.cli.output import check_html, emit
+from halfulp.language import translate as _
 
 
 @click.command(cls=parsing.NumberCommand, short_help="Bytes a parameter, and in all, by recipe.")
@@ -37,7 +38,7 @@ def memory(
         kind = experiment.optimizer if optimizer is None else optimizer
     name = None if counted is target else target
     result = training.memory(counted, chosen, optimizer=kind, target=name)
-    emit(result, as_json, html, f"Memory of {result.target}")
+    emit(result, as_json, html, _("Memory of {target}").format(target=result.target))
 
 
 def _is_build(target: str) -> bool:
@@ -51,5 +52,9 @@ def _is_build(target: str) -> bool:
     try:
         count_of(target)
     except HalfulpError as error:
-        raise HalfulpError(f"{error}; or a model: {listed(BUILTIN)}, or file.py:build") from None
+        raise HalfulpError(
+            _("{error}; or a model: {known}, or file.py:build").format(
+                error=error, known=listed(BUILTIN)
+            )
+        ) from None
     return False

@@ -10,6 +10,7 @@ import click
 from halfulp.cli import parsing
 from halfulp.cli.output import emit
 from halfulp.explanations.operation import explain_operation
+from halfulp.promotion import RULES
 
 
 def _operands(command: Callable[..., Any]) -> Any:
@@ -19,6 +20,10 @@ def _operands(command: Callable[..., Any]) -> Any:
         click.option(
             "--in", "within", metavar="FORMAT",
             help="The format of the result; by default what the operands promote to.",
+        ),
+        click.option(
+            "--promotion", metavar="NAME", default="halfulp", show_default=True,
+            help=f"Whose rule says where two formats meet: {', '.join(RULES)}.",
         ),
         click.argument("b"), click.argument("a"),
         click.command(
@@ -50,7 +55,7 @@ def multiply(a: str, b: str, as_json: bool, html: str | None, **options: Any) ->
 
 def _show(
     operation: str, a: str, b: str, as_json: bool, html: str | None, within: str | None,
-    rounding: str, overflow: str | None,
+    **options: Any,
 ) -> None:  # fmt: skip
-    work = explain_operation(operation, a, b, within, rounding=rounding, overflow=overflow)
+    work = explain_operation(operation, a, b, within, **options)
     emit(work, as_json, html, f"{operation} {a} {b}")

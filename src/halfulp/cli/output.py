@@ -7,6 +7,7 @@ from typing import Any
 import click
 
 from halfulp.files import check_writable
+from halfulp.language import translate as _
 
 
 def check_html(html: str | None) -> None:
@@ -24,7 +25,7 @@ def emit(record: Any, as_json: bool, html: str | None = None, title: str = "") -
         from halfulp.report.record import write_record
 
         write_record(record, html, title)
-        click.echo(f"wrote {html}", err=True)
+        click.echo(_("wrote {path}").format(path=html), err=True)
     if as_json:
         click.echo(record.to_json())
     else:

@@ -6,6 +6,7 @@ import re
 
 import click
 
+from halfulp.language import LANGUAGES, use
 from halfulp.rounding import DECISIONS
 
 _NEGATIVE = re.compile(r"-(\d|\.\d|inf(inity)?\b|nan\b|∞)", re.IGNORECASE)
@@ -32,6 +33,23 @@ class NumberCommand(click.Command):
             if isinstance(value, str) and value.startswith(MINUS):
                 ctx.params[name] = "-" + value[1:]
         return rest
+
+
+def _speak(context: click.Context, _option: click.Parameter, language: str | None) -> None:
+    if language is not None:
+        context.find_root().with_resource(use(language))  # until the command line is done
+
+
+def speaking(command: click.Command) -> click.Command:
+    """The command with the option --lang, which all commands and their group take."""
+    if all(option.name != "lang" for option in command.params):
+        command.params.append(
+            click.Option(
+                ["--lang"], type=click.Choice(LANGUAGES), expose_value=False, callback=_speak,
+                help="Explain in this language; by default the environment's (LANG).",
+            )
+        )  # fmt: skip
+    return command
 
 
 def names(text: str | None) -> list[str]:

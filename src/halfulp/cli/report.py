@@ -1,4 +1,4 @@
-"""``halfulp report``: what a watched training did, as a page, a table, or files for TensorBoard."""
+"""``halfulp report``: a watched training or a comparison as a page; tables, TensorBoard's files."""
 
 from __future__ import annotations
 
@@ -9,8 +9,10 @@ from typing import TYPE_CHECKING
 import click
 
 from halfulp.cli import parsing
-from halfulp.cli.output import check_html
+from halfulp.cli.output import check_html, emit
 from halfulp.cli.progress import progress_bar, working
+from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 
 if TYPE_CHECKING:
     from halfulp.runs.reading import Run
@@ -19,7 +21,7 @@ BESIDE = ""  # --html without a name: the log's, with another ending
 
 
 @click.command(short_help="What a watched training did; as an HTML page, CSV, Parquet.")
-@click.argument("log")
+@click.argument("log", metavar="RUN")
 @click.option(
     "--html", is_flag=False, flag_value=BESIDE, metavar="[FILE]",
     help="Also write a self-contained HTML page; without a name, beside the log.",
@@ -39,17 +41,22 @@ def report(
     tensorboard: str | None,
     as_json: bool,
 ) -> None:
-    """What was found in the training that wrote LOG, and its figures and tables.
+    """What was found in a training, and its figures and tables.
 
-    LOG is what halfulp.training.watch(…, log="run.db") writes, finished or not: it is only read.
+    RUN is the log that halfulp.training.watch(…, log="run.db") writes, finished or not, or a
+    comparison that halfulp compare … --json wrote (a .json file): it is only read.
     """
-    from halfulp.errors import HalfulpError
     from halfulp.runs.reading import read_run
 
     if table is not None and export is None:
-        raise HalfulpError("--table names what --export writes: give --export FILE, too")
+        raise HalfulpError(_("--table names what --export writes: give --export FILE, too"))
     if html == BESIDE:
         html = str(Path(log).with_suffix(".html"))
+    if log.endswith(".json"):
+        if export is not None or tensorboard is not None:
+            raise HalfulpError(_("--export and --tensorboard are for logs of watched trainings"))
+        _comparison(log, html, as_json)
+        return
     with closing(read_run(log)) as run:
         _check(run, html, export, table or "tensors", tensorboard)
         if export is not None:
@@ -57,6 +64,23 @@ def report(
         if tensorboard is not None:
             _events(run, tensorboard)
         _report(run, html, as_json)
+
+
+def _comparison(path: str, html: str | None, as_json: bool) -> None:
+    from halfulp.report.saved import read_comparison
+
+    check_html(html)
+    if html is not None and Path(html).resolve() == Path(path).resolve():
+        raise HalfulpError(
+            _("{html} is the comparison itself: give the page another name").format(html=html)
+        )
+    found = read_comparison(path)
+    emit(
+        found,
+        as_json,
+        html,
+        _("{target} under {n} recipes").format(target=found.target, n=len(found.names)),
+    )
 
 
 def _check(run: Run, html: str | None, export: str | None, table: str, folder: str | None) -> None:
@@ -84,7 +108,7 @@ def _report(run: Run, html: str | None, as_json: bool) -> None:
 
         with working(f"writing {html}"):
             write_run(run, html, found)
-        click.echo(f"wrote {html}", err=True)
+        click.echo(_("wrote {path}").format(path=html), err=True)
     if as_json:
         click.echo(found.to_json())
     else:
@@ -96,7 +120,7 @@ def _export(run: Run, path: str, table: str) -> None:
 
     with progress_bar(len(run)) as show:
         export(run, path, table, lambda done: show(path, done))
-    click.echo(f"wrote {path}", err=True)
+    click.echo(_("wrote {path}").format(path=path), err=True)
 
 
 def _events(run: Run, folder: str) -> None:
@@ -104,4 +128,4 @@ def _events(run: Run, folder: str) -> None:
 
     with progress_bar(min(len(run), MOST_SCALARS)) as show:
         to_tensorboard(run, folder, lambda done: show(folder, done))
-    click.echo(f"wrote {folder}", err=True)
+    click.echo(_("wrote {path}").format(path=folder), err=True)

@@ -8,6 +8,7 @@ from halfulp.cli import parsing
 from halfulp.cli.output import check_html, emit
 from halfulp.cli.progress import working
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 from halfulp.updates import STRATEGIES, walk_all
 
 LONG = 100_000  # steps that may take over a second
@@ -52,4 +53,5 @@ def walk(
             weight, gradient, steps, target, chosen,
             learning_rate=learning_rate, gradient_format=gradient_format, seed=seed,
         )  # fmt: skip
-    emit(result, as_json, html, f"{weight} + {steps} × {gradient} in {target}")
+    title = _("{sum} in {format}").format(sum=f"{weight} + {steps} × {gradient}", format=target)
+    emit(result, as_json, html, title)

@@ -13,6 +13,7 @@ from typing import TYPE_CHECKING, Any
 import click
 
 from halfulp.cli import parsing
+from halfulp.language import translate as _
 
 if TYPE_CHECKING:
     from halfulp.explanations.page import Page
@@ -164,7 +165,8 @@ def _drawn(page: Page) -> Any:
             text, style = (part, "") if isinstance(part, str) else part
             drawn.append(text, STYLES.get(style, ""))
         drawn.append("\n")
-    return drawn.append("\n  q leaves", STYLES["dim"])
+    leaves = _("q leaves")
+    return drawn.append(f"\n  {leaves}", STYLES["dim"])
 
 
 @contextmanager

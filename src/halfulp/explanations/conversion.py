@@ -13,6 +13,7 @@ from halfulp.casting import Cast, Detail, code_number
 from halfulp.catalogue import Format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number
+from halfulp.language import N_
 from halfulp.profiles import profiled_cast
 from halfulp.records import Record
 
@@ -182,8 +183,8 @@ def fields_of(target: Format, code: int) -> Fields:
     if not number.is_finite:
         return Fields(sign, exponent, fraction, None, number.special)
     field = int(exponent, 2)
-    kind = "normal" if field >= target.least_field else "subnormal"
-    kind = kind if number.value else "zero"
+    kind = N_("normal") if field >= target.least_field else N_("subnormal")
+    kind = kind if number.value else N_("zero")
     return Fields(sign, exponent, fraction, max(field, target.least_field) - target.bias, kind)
 
 

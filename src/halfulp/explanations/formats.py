@@ -10,6 +10,8 @@ from typing import Any
 from halfulp.casting import default_policy
 from halfulp.catalogue import Format
 from halfulp.exact import Number, finite
+from halfulp.explanations.density import Density
+from halfulp.language import N_
 from halfulp.records import Record, data_frame
 
 
@@ -80,6 +82,7 @@ class FormatSheet(Record):
     lost_at_one: Fraction | None  # updates of a weight of 1.0 up to this are lost, or just below it
     tie_is_lost: bool  # whether exactly that is lost too: 1.0 has an even code
     parameters: dict[str, object]
+    density: Density
 
     @staticmethod
     def of(f: Format) -> FormatSheet:
@@ -92,23 +95,24 @@ class FormatSheet(Record):
             nan_codes=f.nan_codes, overflow=default_policy(f).overflow.value,
             landmarks=_landmarks(f), lost_at_one=f.ulp(1) / 2 if has_one else None,
             tie_is_lost=(f.bias << f.fraction_bits) % 2 == 0, parameters=f.to_dict(),
+            density=Density.of(f),
         )  # fmt: skip
 
 
 def _landmarks(f: Format) -> tuple[Landmark, ...]:
     one = max(f.bias, 0) << f.fraction_bits
     rows = [
-        ("least positive", f.least_code, finite(f.least_positive)),
-        ("least normal", f.least_field << f.fraction_bits, finite(f.least_normal)),
-        ("one", one, finite(Fraction(1))),
-        ("next after one", one + 1, finite(1 + f.epsilon)),
-        ("largest", f.max_code, finite(f.max)),
+        (N_("least positive"), f.least_code, finite(f.least_positive)),
+        (N_("least normal"), f.least_field << f.fraction_bits, finite(f.least_normal)),
+        (N_("one"), one, finite(Fraction(1))),
+        (N_("next after one"), one + 1, finite(1 + f.epsilon)),
+        (N_("largest"), f.max_code, finite(f.max)),
     ]
     if f.emin > 0:
         rows = [row for row in rows if "one" not in row[0]]
     found = [Landmark(name, f.hex(code), value) for name, code, value in rows if code <= f.max_code]
     if f.infinity_code is not None:
-        found.append(Landmark("infinity", f.hex(f.infinity_code), Number(special="inf")))
+        found.append(Landmark(N_("infinity"), f.hex(f.infinity_code), Number(special="inf")))
     if f.nan_code is not None:
-        found.append(Landmark("NaN", f.hex(f.nan_code), Number(special="nan")))
+        found.append(Landmark(N_("NaN"), f.hex(f.nan_code), Number(special="nan")))
     return tuple(found)

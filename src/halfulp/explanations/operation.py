@@ -11,6 +11,7 @@ from halfulp.catalogue import Format, binade, power_of_two
 from halfulp.errors import unknown
 from halfulp.exact import Number
 from halfulp.explanations.conversion import Conversion, Fields, conversion, fields_of
+from halfulp.language import translate as _
 from halfulp.records import Record
 
 
@@ -60,16 +61,19 @@ def explain_operation(
     *,
     rounding: str = "nearest_even",
     overflow: str | None = None,
+    promotion: str = "halfulp",
 ) -> Operation:
     """The operation ``add`` or ``multiply`` of two operands as :func:`halfulp.arithmetic.operand`
-    reads them; operands that name no format are rounded to ``target`` first.
+    reads them; operands that name no format are rounded to ``target`` first. Without a target the
+    result is in what operands meet in by a rule of :data:`halfulp.promotion.RULES`.
 
-    Raises HalfulpError for what is no operand, and where no format is named at all.
+    Raises HalfulpError for what is no operand, where no format is named at all, and where a
+    framework does not add the two.
     """
     if operation not in EXACT:
-        raise unknown("operation", str(operation), EXACT)
+        raise unknown(_("operation"), str(operation), EXACT)
     left, right = operands(a, b, target)
-    cast = meeting_cast(left, right, target, rounding, overflow)
+    cast = meeting_cast(left, right, target, rounding, overflow, promotion=promotion)
     exact = EXACT[operation](left.number, right.number, rounding)
     top = max((binade(n.value) for n in (left.number, right.number) if _has_bits(n)), default=0)
     terms = (_term(left, operation, top), _term(right, operation, top))

@@ -7,7 +7,7 @@ over from the other stack, it gives the other stack's result.
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+from collections.abc import Callable, Iterator, Sequence
 from dataclasses import dataclass, fields, replace
 from typing import Any
 
@@ -18,6 +18,8 @@ from halfulp.conversion import encode, kind_of
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number, number
 from halfulp.explanations.page import shown
+from halfulp.language import N_
+from halfulp.language import translate as _
 from halfulp.profiles import profile_of, profiled_cast, require
 from halfulp.records import Record, data_frame
 
@@ -25,28 +27,30 @@ EXAMPLES = 3  # elements of an array that are shown
 
 # What is true of a format where two stacks part, by the rule they part in.
 _SUBJECTS = {
-    "overflow": "{max} is the largest number of {format}",
-    "infinite": "{format} has {an} infinity",
-    "nan": "{format} has no NaN",
-    "zero": "{format} has no zero",
-    "negative": "{format} has no negative numbers",
-    "tie": "a tie is halfway between two numbers of {format}",
-    "rounding": "a value between two numbers of {format} goes to one of them",
+    "overflow": N_("{max} is the largest number of {format}"),
+    "infinite": N_("{format} has an infinity"),
+    "nan": N_("{format} has no NaN"),
+    "zero": N_("{format} has no zero"),
+    "negative": N_("{format} has no negative numbers"),
+    "tie": N_("a tie is halfway between two numbers of {format}"),
+    "rounding": N_("a value between two numbers of {format} goes to one of them"),
 }
-# What a stack does, by its fate or rounding.
-_VERBS = {
-    Fate.INFINITY: "gives infinity",
-    Fate.NAN: "gives NaN",
-    Fate.MAX: "saturates",
-    Fate.POSITIVE_MAX: "gives {max}",
-    Fate.LEAST: "gives the least number, {least}",
-    Fate.ZERO: "gives zero",
-    Fate.OPPOSITE_ZERO: "gives zero with the opposite sign",
-    Fate.MAGNITUDE: "drops the sign",
-    "nearest_even": "takes the even code",
-    "nearest_away": "goes to the nearest, ties away from zero",
-    "up": "goes up",
+_NO_INFINITY = N_("{format} has no infinity")
+# What a stack does, by its fate or rounding, and where that is read.
+_DEEDS = {
+    Fate.INFINITY: N_("{name} gives infinity ({source})"),
+    Fate.NAN: N_("{name} gives NaN ({source})"),
+    Fate.MAX: N_("{name} saturates ({source})"),
+    Fate.POSITIVE_MAX: N_("{name} gives {max} ({source})"),
+    Fate.LEAST: N_("{name} gives the least number, {least} ({source})"),
+    Fate.ZERO: N_("{name} gives zero ({source})"),
+    Fate.OPPOSITE_ZERO: N_("{name} gives zero with the opposite sign ({source})"),
+    Fate.MAGNITUDE: N_("{name} drops the sign ({source})"),
+    "nearest_even": N_("{name} takes the even code ({source})"),
+    "nearest_away": N_("{name} goes to the nearest, ties away from zero ({source})"),
+    "up": N_("{name} goes up ({source})"),
 }
+_RULE = N_("{subject}; {a}, {b}")
 
 
 @dataclass(frozen=True)
@@ -146,7 +150,9 @@ def profile_diff(
     sources = profile_of(a).source, profile_of(b).source
     targets = _targets(a, b, to)
     if rounding == "stochastic":
-        raise HalfulpError("stochastic results differ by their random bits: name another rounding")
+        raise HalfulpError(
+            _("stochastic results differ by their random bits: name another rounding")
+        )
     column = _Array(x) if kind_of(x) else _Single(x)
     found: list[Difference] = []
     for target in targets:
@@ -165,7 +171,9 @@ def _targets(
         return tuple(f for f in formats() if f.name in both)
     found = tuple(format(f) for f in ([to] if isinstance(to, (str, Format)) else to))
     if not found:
-        raise HalfulpError("no format was named to compare in: give one, such as 'float8_e4m3fn'")
+        raise HalfulpError(
+            _("no format was named to compare in: give one, such as 'float8_e4m3fn'")
+        )
     for target in found:
         require(a, target)
         require(b, target)
@@ -256,17 +264,30 @@ def _difference(
     fates = _part(a, rule), _part(b, rule)
     if all(fate.startswith("nearest") for fate in fates):
         rule = "tie"
-    sentence = _sentence(a.target, rule, names, fates)
+    sentence = rule_sentence(a.target, rule, names, fates)
     return Difference(a.target.name, rule, *fates, sentence, differing, elements, examples)
 
 
-def _sentence(target: Format, rule: str, names: tuple[str, str], fates: tuple[str, str]) -> str:
-    """The rule in words: what is true of the format, what each stack does, where that is read."""
-    does = [
-        f"{name} {_VERBS[fate]} ({profile_of(name).source_of(target)})"
+def rule_sentence(
+    target: Format, rule: str, names: tuple[str, str], fates: tuple[str, str],
+    translated: Callable[[str], str] = str,
+) -> str:  # fmt: skip
+    """The rule in words: what is true of the format, what each stack does, where that is read.
+
+    >>> stacks = "torch", "ml_dtypes"
+    >>> print(rule_sentence(format("float8_e4m3fn"), "overflow", stacks, ("max", "nan")))
+    448 is the largest number of float8_e4m3fn; torch saturates (torch 2.13, Tensor.to),
+    ml_dtypes gives NaN (ml_dtypes 0.6)
+    """
+    of_format = {
+        "format": target, "max": shown(target.max, 24, 6),
+        "least": shown(target.least_positive, 24, 6),
+    }  # fmt: skip
+    subject = _SUBJECTS[rule] if rule != "infinite" or target.infinities else _NO_INFINITY
+    a, b = (
+        translated(_DEEDS[fate]).format(
+            name=name, source=translated(profile_of(name).source_of(target)), **of_format
+        )
         for name, fate in zip(names, fates, strict=True)
-    ]
-    return f"{_SUBJECTS[rule]}; {', '.join(does)}".format(
-        format=target, an="an" if target.infinities else "no",
-        max=shown(target.max, 24, 6), least=shown(target.least_positive, 24, 6),
-    )  # fmt: skip
+    )
+    return translated(_RULE).format(subject=translated(subject).format(**of_format), a=a, b=b)

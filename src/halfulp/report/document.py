@@ -10,6 +10,10 @@ from typing import Any
 
 from halfulp import __version__
 from halfulp.explanations.page import STYLE_SHEET
+from halfulp.language import N_, chosen
+from halfulp.language import translate as _
+
+LANG = {"en": "en", "zh": "zh-CN"}  # as HTML names them
 
 
 @dataclass(frozen=True)
@@ -23,7 +27,7 @@ class Section:
 
 
 _DOCUMENT = Template("""<!doctype html>
-<html lang="en">
+<html lang="$language">
 <head>
 <meta charset="utf-8">
 <meta name="viewport" content="width=device-width, initial-scale=1">
@@ -40,21 +44,26 @@ h1 { font-size: 1.7rem; } h2 { font-size: 1.25rem; margin-top: 2.5rem; }
 pre { background: var(--panel); padding: 1rem; border-radius: .4rem; }
 $steps
 .figure { margin: 1rem 0; background: #ffffff; border-radius: .4rem; overflow-x: auto; }
+/* Figures are drawn for paper: at night light and dark change places, and hues stay. */
+@media (prefers-color-scheme: dark) { .figure { filter: invert(.91) hue-rotate(180deg); } }
 .figure .plotly-graph-div { height: auto !important; } /* menus of figures may change theirs */
 footer { margin-top: 3rem; color: var(--soft); font-size: .85rem; }
 </style>
 $script
 </head>
-<body>
+<body class="hu-record">
 <h1>$title</h1>
 $body
-<footer>Made by halfulp $version. The numbers of conversions, sums and walks are exact, but for
-those marked ≈ and errors such as 1.0e-5; those of trainings are measured.</footer>
+<footer>$footer</footer>
 </body>
 </html>
 """)
 
 
+_FOOTER = N_(
+    "Made by halfulp {version}. The numbers of conversions, sums and walks are exact, but for\n"
+    "those marked ≈ and errors such as 1.0e-5; those of trainings are measured."
+)
 _FIGURE: dict[str, Any] = {
     "full_html": False,
     "include_plotlyjs": False,
@@ -71,6 +80,8 @@ def document(title: str, sections: Sequence[Section]) -> str:
         script = f"<script>{plotly_script()}</script>"
     return _DOCUMENT.substitute(
         title=escape(title),
+        language=LANG[chosen()],
+        footer=escape(_(_FOOTER).format(version=__version__)),
         version=__version__,
         steps=STYLE_SHEET,
         script=script,

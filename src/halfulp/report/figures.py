@@ -2,10 +2,15 @@
 
 from __future__ import annotations
 
+import math
 from statistics import fmean
 from typing import TYPE_CHECKING, Any
 
 from halfulp.errors import missing_extra
+from halfulp.exact import finite
+from halfulp.explanations.page import COLOURS
+from halfulp.language import translate as _
+from halfulp.recurrence import half_gap
 from halfulp.updates import WalkComparison
 
 if TYPE_CHECKING:
@@ -13,8 +18,7 @@ if TYPE_CHECKING:
     from halfulp.training.comparison import Comparison
     from halfulp.training.footprint import Memory
 
-# Okabe and Ito's colours, told apart by every eye, and a dash of their own for print.
-COLOURS = ("#0072b2", "#d55e00", "#009e73", "#cc79a7", "#000000")
+# A dash of their own tells lines apart in print.
 DASHES = ("solid", "dash", "dot", "dashdot", "longdash")
 SMOOTH = 25  # steps averaged for a point of a loss curve
 
@@ -24,7 +28,7 @@ def require_plotly() -> Any:
     try:
         import plotly.graph_objects
     except ModuleNotFoundError:
-        raise missing_extra("plotly", "report", "an HTML page with figures") from None
+        raise missing_extra("plotly", "report", _("an HTML page with figures")) from None
     return plotly.graph_objects
 
 
@@ -48,8 +52,24 @@ def walk_figure(c: WalkComparison) -> Any:
             name=walk.name,
             line={"color": COLOURS[i % 5], "dash": DASHES[i % 5], "width": 2.5},
         )
-    title = f"The weight under each strategy ({c.update.format})"
-    return _laid_out(figure, title, "update", "weight")
+    _mark_threshold(figure, c)
+    title = _("The weight under each strategy ({format})").format(format=c.update.format)
+    return _laid_out(figure, title, _("update"), _("weight"))
+
+
+def _mark_threshold(figure: Any, c: WalkComparison) -> None:
+    """The band that one update must cross to move the weight: half the gap to the next number."""
+    half = half_gap(c.update)
+    if half is None:
+        return
+    start = c.update.stored_weight.value
+    beyond = start - half if c.update.added.negative else start + half
+    low, high = sorted(finite(value).to_float() for value in (start, beyond))
+    if -math.inf < low < high < math.inf:  # beyond float64 nothing is drawn
+        figure.add_hrect(
+            y0=low, y1=high, fillcolor=COLOURS[1], opacity=0.15, line_width=0,
+            annotation_text=_("half a gap"), annotation_position="bottom right",
+        )  # fmt: skip
 
 
 def loss_figure(c: Comparison) -> Any:
@@ -71,43 +91,50 @@ def loss_figure(c: Comparison) -> Any:
             name=name,
             line={"color": COLOURS[i % len(COLOURS)], "dash": dash, "width": 2.5},
         )
-    seeds = f", {len(c.seeds)} seeds" if len(c.seeds) > 1 else ""
-    return _laid_out(figure, f"Training loss (means of {SMOOTH} steps{seeds})", "step", "loss")
+    title = _("Training loss (means of {steps} steps)")
+    if len(c.seeds) > 1:
+        title = _("Training loss (means of {steps} steps, {seeds} seeds)")
+    title = title.format(steps=SMOOTH, seeds=len(c.seeds))
+    return _laid_out(figure, title, _("step"), _("loss"))
 
 
 def lost_figure(c: Comparison) -> Any:
     """The share of nonzero updates that each recipe lost."""
     go = require_plotly()
     counts = [c.updates_of(name) for name in c.names]
+    told = _("{lost} of {updates} nonzero updates")
     shares = [100 * lost / updates if updates else 0.0 for lost, updates in counts]
     bars = go.Bar(
         x=c.names,
         y=shares,
         text=[f"{share:.2f} %" for share in shares],
-        hovertext=[f"{lost} of {updates} nonzero updates" for lost, updates in counts],
+        hovertext=[told.format(lost=lost, updates=updates) for lost, updates in counts],
         textposition="outside",
         cliponaxis=False,
         marker_color=COLOURS[1],
     )
-    figure = _laid_out(go.Figure(bars), "Nonzero updates lost", "recipe", "percent")
+    figure = _laid_out(go.Figure(bars), _("Nonzero updates lost"), _("recipe"), _("percent"))
     return figure.update_yaxes(range=[0, 110])
 
 
 def cost_figure(a: Attribution) -> Any:
     """What each site costs alone, in loss."""
     go = require_plotly()
+    from halfulp.training.comparison_text import site_text
+
+    told = _("{format}: loss {loss:.4f}")
     sites = [site for site in a.sites if site.recipe != "float32"]
     bars = go.Bar(
-        x=[site.name for site in sites],
+        x=[site_text(site.name) for site in sites],
         y=[site.cost for site in sites],
         text=[f"{site.cost:+.4f}" for site in sites],
-        hovertext=[f"{site.format}: loss {site.loss:.4f}" for site in sites],
+        hovertext=[told.format(format=site.format, loss=site.loss) for site in sites],
         textposition="outside",
         cliponaxis=False,
         marker_color=COLOURS[0],
     )
-    title = f"Loss above float32's, {a.recipe} one site at a time"
-    figure = _laid_out(go.Figure(bars), title, "site", "loss")
+    title = _("Loss above float32's, {recipe} one site at a time").format(recipe=a.recipe)
+    figure = _laid_out(go.Figure(bars), title, _("site"), _("loss"))
     if len(a.comparison.seeds) > 1:
         band = {"fillcolor": COLOURS[4], "opacity": 0.08, "line_width": 0}
         figure.add_hrect(y0=-a.spread / 2, y1=a.spread / 2, **band)
@@ -118,12 +145,15 @@ def memory_figure(m: Memory) -> Any:
     """Bytes of a trained parameter, stacked by role."""
     go = require_plotly()
     figure = go.Figure()
-    roles = ("weights", "master", "rest", "state", "gradients")
-    for role, colour in zip(roles, COLOURS, strict=True):
+    roles = {
+        "weights": _("weights"), "master": _("master"), "rest": _("rest"), "state": _("state"),
+        "gradients": _("gradients"),
+    }  # fmt: skip
+    for (role, name), colour in zip(roles.items(), COLOURS, strict=True):
         values = [getattr(row, role) for row in m.recipes]
-        figure.add_bar(x=[row.name for row in m.recipes], y=values, name=role, marker_color=colour)
-    title = f"Bytes of a trained parameter by role ({m.optimizer})"
-    return _laid_out(figure, title, "recipe", "bytes").update_layout(barmode="stack")
+        figure.add_bar(x=[row.name for row in m.recipes], y=values, name=name, marker_color=colour)
+    title = _("Bytes of a trained parameter by role ({optimizer})").format(optimizer=m.optimizer)
+    return _laid_out(figure, title, _("recipe"), _("bytes")).update_layout(barmode="stack")
 
 
 def _laid_out(figure: Any, title: str, x: str, y: str) -> Any:

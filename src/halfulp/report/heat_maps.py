@@ -8,8 +8,11 @@ from typing import Any, NamedTuple
 import numpy as np
 import numpy.typing as npt
 
+from halfulp.language import N_, spoken
+from halfulp.language import translate as _
 from halfulp.report.figures import require_plotly
 from halfulp.report.run_data import RunData
+from halfulp.runs.ranges import PLURAL, named, role_text
 from halfulp.runs.samples import ACTIVATION_GRADIENT, CLIPPED, GRADIENT
 
 Array = npt.NDArray[Any]
@@ -33,7 +36,7 @@ class Map(NamedTuple):
     scale: Any
     unit: str
     floor: float | None  # where the colours begin; None: at the least value
-    first: str  # how those on top are called
+    few: str  # the title where not all tensors are shown
     tensors: int  # that there are
     parts: Array | None = None  # [tensor, step, 2]: numerator and denominator
 
@@ -43,11 +46,11 @@ def heat_map_figure(data: RunData) -> Any | None:
     maps = list(_maps(data))
     if not maps:
         return None
-    figure = require_plotly().Figure()
+    figure, at = require_plotly().Figure(), _("step {step}: {scale}")
     for number, m in enumerate(maps):
         figure.add_heatmap(
             x=data.steps, y=m.names, z=m.z.astype(np.float32), customdata=m.parts,
-            hovertemplate=f"%{{y}}<br>step %{{x}}: {m.hover}<extra></extra>",
+            hovertemplate=f"%{{y}}<br>{at.format(step='%{x}', scale=m.hover)}<extra></extra>",
             colorscale=m.scale, colorbar={"title": m.unit, **BAR}, visible=number == 0,
             zmin=m.floor, zmax=None if m.floor is None else float(np.nanmax(m.z)) or 1.0,
         )  # fmt: skip
@@ -55,7 +58,7 @@ def heat_map_figure(data: RunData) -> Any | None:
     return figure.update_layout(
         template="plotly_white", plot_bgcolor=NOTHING, margin={"t": 110, "r": 10, "b": 40},
         font={"family": "system-ui, sans-serif", "color": "#1c2024"},
-        xaxis={"title": "step", "showgrid": False, "zeroline": False},
+        xaxis={"title": _("step"), "showgrid": False, "zeroline": False},
         yaxis={"autorange": "reversed", "showgrid": False, "automargin": True,
                "type": "category", "tickfont": {"size": 10}},
         updatemenus=[_menu(maps)] if len(maps) > 1 else [],
@@ -79,9 +82,11 @@ def _menu(maps: Sequence[Map]) -> dict[str, Any]:
 
 def _shown(m: Map) -> dict[str, Any]:
     """The layout of one entry."""
-    few = f"; the {m.first} {len(m.names)} of {m.tensors:,} tensors"
+    title = m.title
+    if m.tensors > len(m.names):
+        title = _(m.few).format(title=title, shown=len(m.names), all=m.tensors)
     return {
-        "title.text": m.title + few * (m.tensors > len(m.names)),
+        "title.text": title,
         "title.x": 0.01,
         "title.y": 0.99,
         "title.yanchor": "top",
@@ -97,8 +102,8 @@ def _maps(data: RunData) -> Iterator[Map]:
         return
     if data.lost.updates.any():
         yield _share_map(
-            "Updates lost, as it runs", data, np.arange(len(data.series)), data.lost.lost,
-            data.lost.updates, "nonzero updates",
+            _("Updates lost, as it runs"), data, np.arange(len(data.series)), data.lost.lost,
+            data.lost.updates, _("{part} of {whole} nonzero updates"),
         )  # fmt: skip
     formats = list(data.about.formats)
     for name in sorted(formats, key=lambda name: name != HALF):
@@ -106,9 +111,11 @@ def _maps(data: RunData) -> Iterator[Map]:
             rows = data.of_roles(role)
             lost = data.casts.counts[rows, :, formats.index(name), data.kind("underflow")]
             if lost.any():
-                title = f"{role.capitalize()}s that {name} makes zero"
+                role_name = spoken(named(role, PLURAL))
+                title = _("{role} that {format} makes zero").format(role=role_name, format=name)
                 whole = data.casts.nonzero[rows]
-                yield _share_map(title, data, rows, lost, whole, "nonzero elements")
+                yield _share_map(title, data, rows, lost, whole,
+                                 _("{part} of {whole} nonzero elements"))  # fmt: skip
     for role in dict.fromkeys(data.roles.tolist()):
         rows = data.of_roles(role)
         if data.casts.largest[rows].any():
@@ -126,8 +133,9 @@ def _share_map(title: str, data: RunData, rows: Array, part: Array, whole: Array
         z = 100 * above / below
     return Map(
         title, _names(data, rows[best]), z,
-        f"%{{z:.4~f}} %<br>%{{customdata[0]:,}} of %{{customdata[1]:,}} {of}", ORANGES, "%", 0.0,
-        "worst", len(seen), np.stack([above, below], -1).astype(float),
+        "%{z:.4~f} %<br>" + of.format(part="%{customdata[0]:,}", whole="%{customdata[1]:,}"),
+        ORANGES, "%", 0.0, N_("{title}; the worst {shown} of {all:,} tensors"), len(seen),
+        np.stack([above, below], -1).astype(float),
     )  # fmt: skip
 
 
@@ -139,11 +147,12 @@ def _size_map(role: str, data: RunData, rows: Array) -> Map:
     with np.errstate(divide="ignore"):
         z = np.log2(largest[order[:MOST_TENSORS]])
     z[np.isinf(z)] = np.nan
-    title = f"Largest magnitude: {role}"
+    title = _("Largest magnitude: {role}").format(role=role_text(role))
     names = _names(data, rows[order[:MOST_TENSORS]])
     return Map(
-        title, names, z, "2<sup>%{z:.2f}</sup>", "Cividis", "log2", None, "largest", len(order)
-    )
+        title, names, z, "2<sup>%{z:.2f}</sup>", "Cividis", "log2", None,
+        N_("{title}; the largest {shown} of {all:,} tensors"), len(order),
+    )  # fmt: skip
 
 
 def _names(data: RunData, rows: Array) -> list[str]:

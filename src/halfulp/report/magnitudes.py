@@ -2,16 +2,22 @@
 
 from __future__ import annotations
 
-from collections.abc import Iterator, Sequence
+import math
+from collections.abc import Iterable, Iterator, Sequence
 from typing import Any, NamedTuple
 
 import numpy as np
 import numpy.typing as npt
 
 from halfulp.catalogue import Format, binade, format
-from halfulp.report.figures import COLOURS, require_plotly
+from halfulp.explanations.page import COLOURS
+from halfulp.language import spoken
+from halfulp.language import translate as _
+from halfulp.report.figures import require_plotly
 from halfulp.report.heat_maps import HALF, middle_cut
 from halfulp.report.run_data import LOWEST, RunData
+from halfulp.runs.finding import tensors
+from halfulp.runs.ranges import role_text
 from halfulp.runs.samples import ACTIVATION, ACTIVATION_GRADIENT, CLIPPED, GRADIENT, WEIGHT
 
 Array = npt.NDArray[Any]
@@ -36,9 +42,10 @@ def roles_figure(data: RunData) -> Any | None:
     for role in dict.fromkeys(data.roles.tolist()):
         mine = data.of_roles(role)
         counts = data.casts.histograms[mine].sum(0)
-        count = f"{len(mine):,} tensor{'' if len(mine) == 1 else 's'}"
-        rows.append(Row(f"<b>{role}</b>, {count}", counts))
-    return _figure(data, rows, "Magnitudes by role")
+        said = _("<b>{role}</b>, {tensors}")
+        said = said.format(role=role_text(role), tensors=spoken(tensors(len(mine))))
+        rows.append(Row(said, counts))
+    return _figure(data, rows, _("Magnitudes by role"))
 
 
 def worst_figure(data: RunData) -> Any | None:
@@ -57,8 +64,8 @@ def worst_figure(data: RunData) -> Any | None:
         Row(_hurt(data, int(rows[i]), name, int(hurt[i]), int(whole[i])), casts.histograms[rows[i]])
         for i in worst
     ]
-    title = f"The tensors with the largest share beyond {name}, optimizer state left out"
-    return _figure(data, found, title)
+    title = _("The tensors with the largest share beyond {format}, optimizer state left out")
+    return _figure(data, found, title.format(format=name))
 
 
 def narrowest_wanted(data: RunData) -> str | None:
@@ -69,8 +76,14 @@ def narrowest_wanted(data: RunData) -> str | None:
 
 def _hurt(data: RunData, series: int, name: str, hurt: int, whole: int) -> str:
     one = data.series[series]
-    said = f"{100 * hurt / whole:.2f} % become zero or overflow in {name} ({hurt:,} of {whole:,})"
-    return f"<b>{middle_cut(one.name, 44)}</b>, {one.role}: {said}"
+    said = _(
+        "<b>{name}</b>, {role}: {share:.2f} % become zero or overflow in {format} "
+        "({hurt:,} of {whole:,})"
+    )
+    return said.format(
+        name=middle_cut(one.name, 44), role=role_text(one.role), share=100 * hurt / whole,
+        format=name, hurt=hurt, whole=whole,
+    )  # fmt: skip
 
 
 def _figure(data: RunData, rows: Sequence[Row], title: str) -> Any | None:
@@ -102,9 +115,9 @@ def _figure(data: RunData, rows: Sequence[Row], title: str) -> Any | None:
     ]
     figure.update_xaxes(
         range=[low, high], showgrid=False, zeroline=False, ticks="outside", ticklen=5,
-        tickcolor="#ffffff", **_ticks(low, high),
+        tickcolor="#ffffff", **ticks(low, high),
     )  # fmt: skip
-    figure.update_xaxes(showticklabels=True, title="magnitude", row=len(rows) + 1)
+    figure.update_xaxes(showticklabels=True, title=_("magnitude"), row=len(rows) + 1)
     figure.update_yaxes(rangemode="tozero", nticks=4, gridcolor="#e9edf0", ticksuffix=" %",
                          exponentformat="power")  # fmt: skip
     figure.update_yaxes(type="category", autorange="reversed", ticksuffix=" ", row=1)
@@ -112,7 +125,7 @@ def _figure(data: RunData, rows: Sequence[Row], title: str) -> Any | None:
         title={"text": title, "x": 0.01}, template="plotly_white", height=height, bargap=0.06,
         showlegend=False, barmode="overlay", shapes=lines,
         font={"family": "system-ui, sans-serif", "color": "#1c2024"},
-        margin={"t": 70, "r": 20, "b": 50}, updatemenus=[_switch(len(rows))],
+        margin={"t": 70, "r": 20, "b": 50}, updatemenus=[switch(range(2, len(rows) + 2))],
     )  # fmt: skip
 
 
@@ -130,13 +143,13 @@ def _band(figure: Any, f: Format, colour: str, low: float, high: float) -> None:
     """A format as a bar: its subnormal numbers pale, its normal ones full."""
     ends = binade(f.least_positive), f.emin, f.emax + 1
     least, normal, end = (min(max(x, low), high) for x in ends)
-    hover = (
-        f"{f.name}<br>least positive 2<sup>{ends[0]}</sup><br>least normal 2<sup>{f.emin}</sup>"
-        f"<br>largest {float(f.max):.6g}<extra></extra>"
-    )
+    told = _("{format}<br>least positive {least}<br>least normal {normal}<br>largest {largest}")
+    top, to = f"{float(f.max):.6g}", _("{least} to {largest}")
+    first, middle = f"2<sup>{ends[0]}</sup>", f"2<sup>{f.emin}</sup>"
+    hover = told.format(format=f.name, least=first, normal=middle, largest=top)
     for begin, stop, fill, ink, text in (
-        (least, normal, _pale(colour), "#1c2024", "subnormal"),
-        (normal, end, colour, "#ffffff", f"2<sup>{f.emin}</sup> to {float(f.max):.6g}"),
+        (least, normal, _pale(colour), "#1c2024", _("subnormal")),
+        (normal, end, colour, "#ffffff", to.format(least=middle, largest=top)),
     ):
         if stop > begin:
             characters = len(text.replace("<sup>", "").replace("</sup>", ""))
@@ -144,7 +157,8 @@ def _band(figure: Any, f: Format, colour: str, low: float, high: float) -> None:
             figure.add_bar(
                 base=[begin], x=[stop - begin], y=[f.name], orientation="h", row=1, col=1,
                 marker={"color": fill, "line": {"width": 0}}, text=[text if wide else ""],
-                hovertemplate=hover, textposition="inside", insidetextanchor="middle",
+                hovertemplate=f"{hover}<extra></extra>", textposition="inside",
+                insidetextanchor="middle",
                 textfont={"size": 11, "color": ink}, constraintext="none", textangle=0,
             )  # fmt: skip
 
@@ -170,29 +184,34 @@ def _histogram(figure: Any, row: Row, number: int) -> None:
     seen = np.flatnonzero(row.counts)
     total = int(row.counts.sum())
     exponents = seen + LOWEST
+    told = _("{low} to {high}: {share} %<br>{part} of {whole:,} nonzero elements").format(
+        low="2<sup>%{customdata[1]}</sup>", high="2<sup>%{customdata[2]}</sup>", share="%{y:.4~f}",
+        part="%{customdata[0]:,}", whole=total,
+    )  # fmt: skip
     figure.add_bar(
         x=exponents + 0.5, y=100 * row.counts[seen] / total, marker={"color": BAR}, width=0.94,
         customdata=np.stack([row.counts[seen], exponents, exponents + 1], 1).astype(float),
-        hovertemplate=f"2<sup>%{{customdata[1]}}</sup> to 2<sup>%{{customdata[2]}}</sup>: "
-        f"%{{y:.4~f}} %<br>%{{customdata[0]:,}} of {total:,} nonzero elements<extra></extra>",
-        row=number, col=1,
+        hovertemplate=f"{told}<extra></extra>", row=number, col=1,
     )  # fmt: skip
 
 
-def _ticks(low: float, high: float) -> dict[str, Any]:
-    step = next(s for s in (4, 8, 16, 32, 64, 128, 256) if (high - low) / s <= MOST_TICKS)
-    values = [e for e in range(-2048, 2048, step) if low <= e <= high]
+def ticks(low: float, high: float) -> dict[str, Any]:
+    """Powers of two along an axis whose values are their exponents."""
+    step = 4
+    while (high - low) / step > MOST_TICKS:
+        step *= 2
+    values = list(range(math.ceil(low / step) * step, math.floor(high) + 1, step))
     return {"tickvals": values, "ticktext": [f"2<sup>{e}</sup>" for e in values]}
 
 
-def _switch(rows: int) -> dict[str, Any]:
-    """Buttons for the axes of the histograms: shares, or their logarithm."""
-    axes = [f"yaxis{number}.type" for number in range(2, rows + 2)]
+def switch(rows: Iterable[int]) -> dict[str, Any]:
+    """Buttons for the axes of the histograms in some rows: shares, or their logarithm."""
+    axes = [f"yaxis{'' if number == 1 else number}.type" for number in rows]
     return {
         "type": "buttons", "direction": "left", "x": 1, "xanchor": "right", "y": 1,
         "yanchor": "bottom", "pad": {"b": 6}, "bgcolor": "#ffffff",
         "buttons": [
             {"label": label, "method": "relayout", "args": [dict.fromkeys(axes, kind)]}
-            for label, kind in (("linear", "linear"), ("logarithmic", "log"))
+            for label, kind in ((_("linear"), "linear"), (_("logarithmic"), "log"))
         ],
     }  # fmt: skip

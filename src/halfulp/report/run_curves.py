@@ -9,7 +9,9 @@ from typing import Any
 
 import numpy as np
 
-from halfulp.report.figures import COLOURS, DASHES, require_plotly
+from halfulp.explanations.page import COLOURS
+from halfulp.language import translate as _
+from halfulp.report.figures import DASHES, require_plotly
 from halfulp.report.run_data import RunData
 from halfulp.runs.reading import Run
 from halfulp.runs.samples import Event
@@ -38,14 +40,14 @@ def lost_curve(data: RunData) -> Any | None:
     names = [f"{w.format}, {w.strategy}" for w in (data.about.ways[i] for i in curve.running_ways)]
     _line(figure, steps, curve.running[some], updates, mode=marks, name=_running_name(names),
           line={"color": BLACK, "width": 4})  # fmt: skip
-    return figure.update_layout(**_layout("Nonzero updates lost"), yaxis={
-        "title": "percent", "rangemode": "tozero", "ticksuffix": " %"})  # fmt: skip
+    return figure.update_layout(**_layout(_("Nonzero updates lost")), yaxis={
+        "title": _("percent"), "rangemode": "tozero", "ticksuffix": " %"})  # fmt: skip
 
 
 def _running_name(ways: Sequence[str]) -> str:
     if len(ways) == 1:
-        return f"<b>as it runs: {ways[0]}</b>"
-    return "<b>as it runs, each weight in its own way</b>"
+        return "<b>" + _("as it runs: {way}").format(way=ways[0]) + "</b>"
+    return "<b>" + _("as it runs, each weight in its own way") + "</b>"
 
 
 def _styles() -> Iterable[tuple[str, str]]:
@@ -56,10 +58,12 @@ def _styles() -> Iterable[tuple[str, str]]:
 
 
 def _line(figure: Any, steps: Any, lost: Any, updates: Any, **options: Any) -> None:
+    told = _("step {step}: {share} %<br>{lost} of {updates} nonzero updates").format(
+        step="%{x}", share="%{y:.4~f}", lost="%{customdata[0]:,}", updates="%{customdata[1]:,}"
+    )
     figure.add_scatter(
         x=steps, y=100 * lost / updates, customdata=np.stack([lost, updates], 1).astype(float),
-        hovertemplate="step %{x}: %{y:.4~f} %<br>%{customdata[0]:,} of %{customdata[1]:,} "
-        "nonzero updates<extra>%{fullData.name}</extra>", **options,
+        hovertemplate=f"{told}<extra>%{{fullData.name}}</extra>", **options,
     )  # fmt: skip
 
 
@@ -70,24 +74,28 @@ def scale_figure(run: Run, windows: Windows | None) -> Any | None:
     if not scaled and not rows:
         return None
     figure = require_plotly().Figure()
-    low, high = _extent(rows, [y for _, y in scaled])
+    low, high = _extent(rows, [y for _x, y in scaled])
     if windows is not None and rows:
         _window(figure, rows, str(windows.format), low, high)
     if scaled:
+        name, at = _("running scale"), _("step {step}: {scale}")
+        at = at.format(step="%{x}", scale="2<sup>%{y:.4~f}</sup>")
         figure.add_scatter(
-            x=[x for x, _ in scaled], y=[y for _, y in scaled], name="<b>running scale</b>",
+            x=[x for x, _y in scaled], y=[y for _x, y in scaled], name=f"<b>{name}</b>",
             mode="lines" if len(scaled) > 1 else "markers",
             line={"color": BLACK, "width": 2.5 if len(scaled) < MANY else 1.2, "shape": "hv"},
-            hovertemplate="step %{x}: 2<sup>%{y:.4~f}</sup><extra>running scale</extra>",
+            hovertemplate=f"{at}<extra>{name}</extra>",
         )  # fmt: skip
     _skips(figure, [event for event in run.events if event.kind == "skip"])
     ticks = range(low, high + 1, max(1, (high - low + 9) // 10))
     axis = {
-        "title": "loss scale", "range": [low, high], "tickvals": list(ticks), "zeroline": False,
+        "title": _("loss scale"), "range": [low, high], "tickvals": list(ticks), "zeroline": False,
         "ticktext": [f"2<sup>{e}</sup>" for e in ticks],
     }  # fmt: skip
-    where = f" for gradients in {windows.format}" if windows is not None and rows else ""
-    title = f"The loss scale{' and its window' if rows else ''}{where}"
+    title = _("The loss scale")
+    if windows is not None and rows:
+        title = _("The loss scale and its window for gradients in {format}")
+        title = title.format(format=windows.format)
     return figure.update_layout(**_layout(title), yaxis=axis)
 
 
@@ -99,7 +107,7 @@ def _scales(run: Run) -> list[tuple[int, float]]:
     known = sorted((step, order, log2(s)) for step, order, s in points if s is not None and s > 0)
     kept = [
         (step, scale)
-        for i, (step, _, scale) in enumerate(known)
+        for i, (step, _order, scale) in enumerate(known)
         if i in (0, len(known) - 1) or scale != known[i - 1][2]
     ]
     return kept[:: -(-len(kept) // MOST_MARKS) or 1]
@@ -124,29 +132,34 @@ def _window(figure: Any, rows: Sequence[Window], format: str, low: int, high: in
         steps = [row.step for row in part]
         xs += [*steps, *reversed(steps), None]
         ys += [*largest, *reversed(least), None]
-    told = all(row.least is not None for row in rows)
-    name = f"fits {format}" if told else f"does not overflow {format} (the least is not known)"
+    name = _("fits {format}")
+    if not all(row.least is not None for row in rows):
+        name = _("does not overflow {format} (the least is not known)")
+    name = name.format(format=format)
     if xs:
         figure.add_scatter(x=xs, y=ys, name=name, mode="lines", fill="toself", fillcolor=FITS,
                            line={"width": 0.5, "color": "#009e73"}, hoverinfo="skip")  # fmt: skip
-    ends = (("largest that fits", "largest", "bound_above"), ("least that fits", "least",
-            "bound_below"))  # fmt: skip
+    ends = (
+        (_("largest that fits"), "largest", "bound_above"),
+        (_("least that fits"), "least", "bound_below"),
+    )
+    at = _("step {step}: {scale}, bound by {name}")
+    at = at.format(step="%{x}", scale="2<sup>%{y}</sup>", name="%{customdata[0]}")
     for label, field, bound in ends:
         some = [row for row in rows if getattr(row, field) is not None]
         figure.add_scatter(
             x=[row.step for row in some], y=[_exponent(getattr(row, field)) for row in some],
             customdata=[[getattr(row, bound)] for row in some], mode="markers", showlegend=False,
             marker={"size": 3, "color": "#009e73"}, name=label,
-            hovertemplate="step %{x}: 2<sup>%{y}</sup>, bound by %{customdata[0]}"
-            f"<extra>{label}</extra>",
+            hovertemplate=f"{at}<extra>{label}</extra>",
         )  # fmt: skip
     empty = [row for row in rows if row.is_empty]
     if empty:
         figure.add_scatter(
             x=[row.step for row in empty], y=[high - 1] * len(empty), mode="markers",
-            name="no scale fits", marker={"symbol": "x-thin", "size": 8, "line": {
+            name=_("no scale fits"), marker={"symbol": "x-thin", "size": 8, "line": {
                 "color": COLOURS[3], "width": 2}}, customdata=[[str(row)] for row in empty],
-            hovertemplate="%{customdata[0]}<extra>no scale fits</extra>",
+            hovertemplate="%{customdata[0]}<extra>" + _("no scale fits") + "</extra>",
         )  # fmt: skip
 
 
@@ -169,7 +182,8 @@ def _skips(figure: Any, skips: Sequence[Event]) -> None:
     if shown:
         figure.add_scatter(
             x=[e.step for e in shown], y=[log2(e.loss_scale or 1) for e in shown], mode="markers",
-            name=f"skipped steps ({len(skips):,})", customdata=[[e.sentence] for e in shown],
+            name=_("skipped steps ({n:,})").format(n=len(skips)),
+            customdata=[[e.sentence] for e in shown],
             marker={"symbol": "triangle-down", "size": 9 if len(shown) < MANY else 5,
                     "color": SKIP},
             hovertemplate="%{customdata[0]}<extra></extra>",
@@ -182,7 +196,7 @@ def _exponent(scale: Fraction | None) -> float:
 
 def _layout(title: str) -> dict[str, Any]:
     return {
-        "title": {"text": title, "x": 0.01}, "xaxis": {"title": "step", "zeroline": False},
+        "title": {"text": title, "x": 0.01}, "xaxis": {"title": _("step"), "zeroline": False},
         "template": "plotly_white", "height": 440,
         "font": {"family": "system-ui, sans-serif", "color": "#1c2024"},
         "legend": {"orientation": "h", "y": -0.22}, "margin": {"t": 60, "r": 20},

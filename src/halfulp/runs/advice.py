@@ -19,6 +19,7 @@ from halfulp.backends.numpy import cast_array
 from halfulp.casting import cast_to
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
+from halfulp.language import N_, Told, joined, told, told_many
 from halfulp.records import Record
 from halfulp.recurrence import state_format
 from halfulp.runs.elements import SPLIT, command, lost_element, usable, walk_of
@@ -29,10 +30,10 @@ from halfulp.runs.finding import (
     evidence,
     listed,
     percent,
-    several,
     share,
+    tensors,
 )
-from halfulp.runs.ranges import UNDERFLOW, beyond_end, known_format, plural
+from halfulp.runs.ranges import PLURAL, UNDERFLOW, beyond_end, known_format, named
 from halfulp.runs.samples import ACTIVATION, CLIPPED, GRADIENT, WEIGHT, Way
 from halfulp.runs.survey import NEVER, Survey, WayCounts
 from halfulp.updates import walk
@@ -137,15 +138,20 @@ def _for_role(survey: Survey, role: str, group: Array, fits: _Fits, common: int)
     held = group[fits.held[:, common]]
     zeroed = int(survey.casts.underflow[held, index].sum())
     nonzero = int(survey.casts.nonzero[held].sum())
-    what = "candidates for keep_float32" if role in KEPT_WIDE else "they need a wider one"
-    but = f"; but for {listed(names)}: {what}" if wider else ""
-    many = f"{held.size:,} of" if wider else "all" if group.size > 1 else "its"
-    sentence = (
-        f"{plural(role)}: by range alone {target} would do for {many} "
-        f"{several(group.size, 'tensor')}, with no element beyond its end and "
-        f"{percent(zeroed, nonzero)} of the nonzero ones made zero{but}"
-        f"{_scaled(survey, role, target)}."
-    )
+    what = N_("; but for {names}: they need a wider one")
+    if role in KEPT_WIDE:
+        what = N_("; but for {names}: candidates for keep_float32")
+    many = N_("all {tensors}") if group.size > 1 else N_("its {tensors}")
+    if wider:
+        many = N_("{held:,} of {tensors}")
+    sentence = told(
+        "{role}: by range alone {format} would do for {many}, with no element beyond its end and "
+        "{part} of the nonzero ones made zero{but}{scaled}.",
+        role=named(role, PLURAL), format=target.name,
+        many=told(many, held=held.size, tensors=tensors(group.size)),
+        part=percent(zeroed, nonzero), but=told(what, names=listed(names)) if wider else "",
+        scaled=_scaled(survey, role, target),
+    )  # fmt: skip
     return Finding(
         NOTE, "advice: format", names[0] if names else None, None, sentence,
         evidence(
@@ -165,7 +171,8 @@ def _scaled(survey: Survey, role: str, target: Format) -> str:
         return ""
     from halfulp.runs.scales import power
 
-    return f"; with a loss scale of {power(found.least)} to {power(found.largest)} so would float16"
+    text = N_("; with a loss scale of {least} to {largest} so would float16")
+    return told(text, least=power(found.least), largest=power(found.largest))
 
 
 class Check(NamedTuple):
@@ -208,8 +215,10 @@ def _fix(survey: Survey, running: int, mine: Array) -> Finding:
     if not weights.size:
         return Finding(
             NOTE, "advice: updates", None, None,
-            f"No fix for the lost updates of {called} is recommended: none can be checked, because "
-            "no elements were recorded.", evidence(way=called),
+            told(
+                "No fix for the lost updates of {way} is recommended: none can be checked, because "
+                "no elements were recorded.", way=called,
+            ), evidence(way=called),
         )  # fmt: skip
     steps = _steps_for(way, weights, updates)
     weights, updates = _thinned(weights, updates, WORK // steps)
@@ -220,43 +229,57 @@ def _fix(survey: Survey, running: int, mine: Array) -> Finding:
         for i, w in ((i, sums.ways[i]) for i in others)
     ]
     good = sorted((c for c in checks if c.passes), key=lambda c: (c.size, c.counts.share))
-    walked = f"{steps:,} steps of {several(weights.size, 'recorded element')}"
+    walked = told_many(
+        "{steps:,} steps of {n:,} recorded element", "{steps:,} steps of {n:,} recorded elements",
+        weights.size, steps=steps,
+    )  # fmt: skip
     table = _checked(checks) + evidence(
         drift_as_it_runs=own, steps=steps, elements=int(weights.size)
     )
     if not good:
         return Finding(
             WARNING, "advice: updates", None, None,
-            f"None of the ways that were watched keeps the updates that {called} loses, by their "
-            f"counts and by {walked}: {_nearest_miss(checks)}.", table,
+            told(
+                "None of the ways that were watched keeps the updates that {way} loses, by their "
+                "counts and by {walked}: {miss}.",
+                way=called, walked=walked, miss=_nearest_miss(checks),
+            ), table,
         )  # fmt: skip
     best = good[0]
     losers = (lost_element(survey, s, way) for s in mine.tolist())
     element = next((e for e in losers if e is not None), None)
     return Finding(
         NOTE, "advice: updates", None, None,
-        f"Keep weights as {best.counts.name} ({float(best.size):g} bytes a weight) in place of "
-        f"{called}: {_numbers(best)}; {walked} drift by {best.drift:.3f} of what is meant, and by "
-        f"{own:.3f} as it runs.", table,
+        told(
+            "Keep weights as {best} ({size:g} bytes a weight) in place of {way}: {numbers}; "
+            "{walked} drift by {drift:.3f} of what is meant, and by {own:.3f} as it runs.",
+            best=best.counts.name, size=float(best.size), way=called, numbers=_numbers(best),
+            walked=walked, drift=best.drift, own=own,
+        ), table,
         None if element is None else command(best.way, element.weight, element.update),
     )  # fmt: skip
 
 
-def _numbers(check: Check) -> str:
+def _numbers(check: Check) -> Told:
     c = check.counts
     if check.way.strategy == "stochastic":
-        return "on average all updates arrive, though most leave their weight as it was"
-    return (
-        f"it loses {percent(c.lost, c.updates)} of the run's updates, and what arrives has "
-        f"{c.norm_ratio:.3f} of the length meant (cosine {c.cosine:.3f})"
-    )
+        return told("on average all updates arrive, though most leave their weight as it was")
+    return told(
+        "it loses {part} of the run's updates, and what arrives has {length:.3f} of the length "
+        "meant (cosine {cosine:.3f})",
+        part=percent(c.lost, c.updates), length=c.norm_ratio, cosine=c.cosine,
+    )  # fmt: skip
 
 
-def _nearest_miss(checks: Sequence[Check]) -> str:
-    best = sorted(checks, key=lambda c: abs(c.drift - 1))[:2]
-    told = [f"{c.counts.name} loses {share(c.counts.lost, c.counts.updates)} and drifts by "
-            f"{c.drift:.3f} of what is meant" for c in best]  # fmt: skip
-    return "; ".join(told) or "there is no other"
+def _nearest_miss(checks: Sequence[Check]) -> Told:
+    best = [
+        told(
+            "{way} loses {share} and drifts by {drift:.3f} of what is meant",
+            way=c.counts.name, share=share(c.counts.lost, c.counts.updates), drift=c.drift,
+        )
+        for c in sorted(checks, key=lambda c: abs(c.drift - 1))[:2]
+    ]  # fmt: skip
+    return joined(best, told("; ")) if best else told("there is no other")
 
 
 def _checked(checks: Sequence[Check]) -> Any:
@@ -309,8 +332,8 @@ def _steps_for(way: Way, weights: Array, updates: Array) -> int:
     """Steps in which elements should drift by some ulps, as far as that is soon done: less than
     half an ulp waits beside a Kahan weight, and by chance little is sure of few moves.
     """
-    target, _ = walk_of(way)
-    _, exponents = np.frexp(np.maximum(np.abs(weights), float(target.least_normal)))
+    target, _strategy = walk_of(way)
+    _significands, exponents = np.frexp(np.maximum(np.abs(weights), float(target.least_normal)))
     ulps = np.ldexp(1.0, exponents - target.precision).sum()
     steps = STEPS
     while steps < LONGEST and steps * np.abs(updates).sum() < ULPS * ulps:

@@ -17,6 +17,7 @@ import numpy.typing as npt
 
 from halfulp.errors import HalfulpError, listed, missing_extra, unknown
 from halfulp.files import check_writable, written_whole
+from halfulp.language import translate as _
 from halfulp.runs.samples import KINDS, Observed, UpdateRows
 
 if TYPE_CHECKING:
@@ -91,9 +92,13 @@ def check_export(run: Run, path: str | Path, table: str = "tensors") -> None:
     """
     ending = Path(path).suffix.lower()
     if ending not in WRITERS:
-        raise HalfulpError(f"cannot export to {path}: name a file that ends in {listed(WRITERS)}")
+        raise HalfulpError(
+            _("cannot export to {path}: name a file that ends in {known}").format(
+                path=path, known=listed(WRITERS)
+            )
+        )
     if table not in TABLES:
-        raise unknown("table", table, TABLES)
+        raise unknown(_("table"), table, TABLES)
     check_apart(run, path)
     if ending == ".parquet":
         _parquet()
@@ -108,7 +113,11 @@ def check_apart(run: Run, path: str | Path) -> Path:
     log = Path(run.path).resolve()
     own = {log, *(log.with_name(log.name + end) for end in ("-wal", "-shm", "-journal"))}
     if target in own or (target.exists() and log.exists() and target.samefile(log)):
-        raise HalfulpError(f"cannot write {path}: it is the log that is read; name another file")
+        raise HalfulpError(
+            _("cannot write {path}: it is the log that is read; name another file").format(
+                path=path
+            )
+        )
     return target
 
 
@@ -118,7 +127,7 @@ def blocks(run: Run, table: str, most: int | None = None) -> Iterator[Block]:
     Raises HalfulpError for an unknown table.
     """
     if table not in TABLES:
-        raise unknown("table", table, TABLES)
+        raise unknown(_("table"), table, TABLES)
     return TABLES[table](run, most)
 
 

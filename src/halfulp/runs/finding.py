@@ -6,6 +6,8 @@ from collections.abc import Iterable, Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from halfulp.language import Told, in_context, joined, spoken, told, told_many
+from halfulp.language import translate as _
 from halfulp.records import Record
 
 ERROR, WARNING, NOTE = SEVERITIES = ("error", "warning", "note")
@@ -22,7 +24,7 @@ class Finding(Record):
     kind: str
     tensor: str | None  # the worst one
     step: int | None  # where it was first seen
-    sentence: str
+    sentence: str  # told, so that it is English here and in JSON, and spoken where it is drawn
     evidence: Evidence
     command: str | None = None  # explains the very element that the evidence names
 
@@ -32,16 +34,26 @@ class Finding(Record):
         return self.kind
 
     def __str__(self) -> str:
-        return f"{self.severity}: {self.sentence}"
+        said = _("{severity}: {sentence}")
+        return said.format(severity=severity(self.severity), sentence=spoken(self.sentence))
 
 
-def percent(part: int, whole: int) -> str:
+def severity(name: str) -> str:
+    """One of SEVERITIES in the language in use."""
+    words = {
+        ERROR: in_context("severity", "error"), WARNING: in_context("severity", "warning"),
+        NOTE: in_context("severity", "note"),
+    }  # fmt: skip
+    return words[name]
+
+
+def percent(part: int, whole: int) -> Told:
     """A share with its numerator and denominator; only all of them are 100 %, only none 0 %.
 
     >>> percent(9941, 10000), percent(99999, 10**5), percent(1, 10**6)
     ('99.41 % (9,941 of 10,000)', '99.99 % (99,999 of 100,000)', '<0.01 % (1 of 1,000,000)')
     """
-    return f"{share(part, whole)} ({part:,} of {whole:,})"
+    return told("{share} ({part:,} of {whole:,})", share=share(part, whole), part=part, whole=whole)
 
 
 def share(part: int, whole: int) -> str:
@@ -52,23 +64,21 @@ def share(part: int, whole: int) -> str:
     return "<0.01 %" if text == "0.00" and part else f"{text} %"
 
 
-def listed(names: Sequence[str], few: int = FEW) -> str:
+def listed(names: Sequence[str], few: int = FEW) -> Told:
     """Some names, and how many more there are.
 
     >>> listed(["a", "b", "c"]), listed(["a", "b", "c", "d", "e"])
     ('a, b, c', 'a, b, c and 2 more')
     """
-    more = f" and {len(names) - few} more" if len(names) > few else ""
-    return ", ".join(names[:few]) + more
+    shown = joined(names[:few], ", ")
+    if len(names) <= few:
+        return shown
+    return told("{names} and {more} more", names=shown, more=len(names) - few)
 
 
-def several(count: int, one: str, many: str | None = None) -> str:
-    """A count and its noun.
-
-    >>> several(1, "step"), several(1200, "step")
-    ('1 step', '1,200 steps')
-    """
-    return f"{count:,} {one if count == 1 else many or one + 's'}"
+def tensors(count: int) -> Told:
+    """So many tensors."""
+    return told_many("{n:,} tensor", "{n:,} tensors", count)
 
 
 def quoted(sentence: str) -> str:

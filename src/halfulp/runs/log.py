@@ -13,6 +13,7 @@ from contextlib import contextmanager
 from pathlib import Path
 
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 from halfulp.runs.packing import packed
 from halfulp.runs.samples import About, Event, Recorded, Sample, Series
 
@@ -42,8 +43,9 @@ class LogWriter:
         self.path = str(path)
         if self.path != MEMORY and Path(self.path).exists():
             raise HalfulpError(
-                f"{self.path} exists already: a log holds one run, so name another file, or "
-                "remove it"
+                _(
+                    "{path} exists already: a log holds one run, so name another file, or remove it"
+                ).format(path=self.path)
             )
         self._series: dict[Series, int] = {}
         with self._said("cannot write"):
@@ -108,4 +110,6 @@ class LogWriter:
         try:
             yield
         except (sqlite3.Error, OSError) as error:
-            raise HalfulpError(f"{what} the log {self.path}: {error}") from error
+            raise HalfulpError(
+                _("{what} the log {path}: {error}").format(what=what, path=self.path, error=error)
+            ) from error

@@ -13,6 +13,7 @@ from typing import Any
 import numpy as np
 import numpy.typing as npt
 
+from halfulp.language import N_, Told, told, told_many
 from halfulp.runs.elements import Element, lost_element
 from halfulp.runs.finding import (
     ERROR,
@@ -23,7 +24,6 @@ from halfulp.runs.finding import (
     evidence,
     listed,
     percent,
-    several,
 )
 from halfulp.runs.samples import GRADIENT, WEIGHT
 from halfulp.runs.survey import NEVER, Survey, WayCounts
@@ -79,15 +79,17 @@ def _lost(survey: Survey, severity: str, counts: WayCounts, worst: int, bad: lis
     )
     element = _example(survey, bad or [worst], way)
     among = (
-        f"worst of {len(bad):,} parameters that lose 10 % or more is"
+        told("worst of {n:,} parameters that lose 10 % or more is", n=len(bad))
         if len(bad) > 1
-        else "worst is"
+        else told("worst is")
     )
-    sentence = (
-        f"{counts.name}: {percent(counts.lost, counts.updates)} of nonzero updates lost since "
-        f"step {first:,}; what arrives has {counts.norm_ratio:.3f} of the length of what was meant "
-        f"(cosine {counts.cosine:.3f}); {among} {name}, {percent(*of_worst)}{_of(element, name)}."
-    )
+    sentence = told(
+        "{way}: {lost} of nonzero updates lost since step {step:,}; what arrives has {length:.3f} "
+        "of the length of what was meant (cosine {cosine:.3f}); {among} {name}, {part}{element}.",
+        way=counts.name, lost=percent(counts.lost, counts.updates), step=first,
+        length=counts.norm_ratio, cosine=counts.cosine, among=among, name=name,
+        part=percent(*of_worst), element=_of(element, name),
+    )  # fmt: skip
     return Finding(
         severity, "lost updates", name, first, sentence,
         evidence(
@@ -111,8 +113,10 @@ def _example(survey: Survey, among: list[int], way: int) -> Element | None:
 def _of(element: Element | None, worst: str) -> str:
     if element is None:
         return ""
-    whose = "its" if element.name == worst else f"{element.name}'s"
-    return f"; such as {whose} element {element.where:,}, {element.sum}"
+    if element.name == worst:
+        return told("; such as its element {at:,}, {sum}", at=element.where, sum=element.sum)
+    text = N_("; such as {name}'s element {at:,}, {sum}")
+    return told(text, name=element.name, at=element.where, sum=element.sum)
 
 
 def _element_evidence(element: Element | None) -> Any:
@@ -146,12 +150,13 @@ def _still(survey: Survey, group: Array, severity: str) -> Finding:
     still, looked = int(sums.still[worst]), int(sums.looked[worst])
     updates, lost = int(sums.updates[worst]), int(sums.lost[worst, running])
     name, among = survey.series[worst].name, group.size - 1
-    others = f"; so it is in {several(among, 'more parameter')}" if among else ""
-    few = f", though few of its updates were lost, {percent(lost, updates)}: they had none"
-    sentence = (
-        f"{name}: {percent(still, looked)} of the elements looked at have had the same bits for "
-        f"the last {sums.samples[worst]} samples{'' if severity == WARNING else few}{others}."
-    )
+    sentence = told(
+        "{name}: {part} of the elements looked at have had the same bits for the last {samples} "
+        "samples{few}{others}.",
+        name=name, part=percent(still, looked), samples=int(sums.samples[worst]),
+        few="" if severity == WARNING else _few(lost, updates),
+        others=_so_too(among) if among else "",
+    )  # fmt: skip
     element = _example(survey, order[:1], running) if severity == WARNING else None
     return Finding(
         severity, "never moved", name, None, sentence,
@@ -161,6 +166,17 @@ def _still(survey: Survey, group: Array, severity: str) -> Finding:
         ) + _element_evidence(element),
         None if element is None else element.command,
     )  # fmt: skip
+
+
+def _few(lost: int, updates: int) -> Told:
+    text = N_(", though few of its updates were lost, {part}: they had none")
+    return told(text, part=percent(lost, updates))
+
+
+def _so_too(more: int) -> Told:
+    return told_many(
+        "; so it is in {n:,} more parameter", "; so it is in {n:,} more parameters", more
+    )
 
 
 def frozen(survey: Survey) -> Iterator[Finding]:
@@ -180,18 +196,24 @@ def frozen(survey: Survey) -> Iterator[Finding]:
     if still:
         yield Finding(
             NOTE, "frozen", still[0], None,
-            f"{several(len(still), 'weight is', 'weights are')} frozen, or without gradient, and "
-            f"given no update: {listed(still)}.",
+            told_many(
+                "{n:,} weight is frozen, or without gradient, and given no update: {names}.",
+                "{n:,} weights are frozen, or without gradient, and given no update: {names}.",
+                len(still), names=listed(still),
+            ),
             evidence(parameters=len(still), sampled_steps=sums.steps),
         )  # fmt: skip
     if asked:
         names = [survey.series[s].name for s in asked]
         unknown = [n for n, s in zip(names, asked, strict=True) if sums.running[s] == NEVER]
-        why = "is it in the optimizer?" if unknown else "is the learning rate 0?"
+        why = told("is it in the optimizer?") if unknown else told("is the learning rate 0?")
         yield Finding(
             WARNING if unknown else NOTE, "not updated", (unknown or names)[0], None,
-            f"{several(len(names), 'weight has', 'weights have')} a gradient and no update: "
-            f"{listed(unknown or names)}; {why}",
+            told_many(
+                "{n:,} weight has a gradient and no update: {names}; {why}",
+                "{n:,} weights have a gradient and no update: {names}; {why}",
+                len(names), names=listed(unknown or names), why=why,
+            ),
             evidence(parameters=len(names), sampled_steps=sums.steps),
         )  # fmt: skip
 
@@ -216,11 +238,13 @@ def _decay(survey: Survey, mine: Array, way: int) -> Finding:
     settings = dict(survey.run.heads[-1].settings)
     rate = settings.get("lr", 0.0) * settings.get("weight_decay", 0.0)
     element = lost_element(survey, worst, sums.ways[way], rate)
-    never = "never" if lost == decays else "almost never"
-    sentence = (
-        f"{called}: weight decay is {never} applied in {several(mine.size, 'parameter')}, such as "
-        f"{name}: {percent(lost, decays)} of nonzero decays left the weight as it was."
-    )
+    sentence = told(
+        "{way}: weight decay is {never} applied in {parameters}, such as {name}: {part} of nonzero "
+        "decays left the weight as it was.",
+        way=called, never=told("never") if lost == decays else told("almost never"),
+        parameters=told_many("{n:,} parameter", "{n:,} parameters", mine.size), name=name,
+        part=percent(lost, decays),
+    )  # fmt: skip
     return Finding(
         WARNING, "weight decay", name, None, sentence,
         evidence(way=called, lost=lost, decays=decays, parameters=int(mine.size))

@@ -15,6 +15,7 @@ import numpy as np
 import numpy.typing as npt
 
 from halfulp.errors import HalfulpError
+from halfulp.language import translate as _
 
 Array = npt.NDArray[Any]
 
@@ -48,7 +49,7 @@ def unpacked(blob: bytes) -> list[Array]:
             found.append(plain.reshape(shape).astype("i8" if kind.kind in "iu" else "f8"))
         return found
     except (struct.error, zlib.error, ValueError, TypeError) as error:
-        raise HalfulpError(f"a sample is damaged: {error}") from error
+        raise HalfulpError(_("a sample is damaged: {error}").format(error=error)) from error
 
 
 def _narrowed(a: Array) -> Array:

@@ -15,6 +15,8 @@ import numpy.typing as npt
 
 from halfulp.catalogue import Format, binade, format
 from halfulp.errors import HalfulpError
+from halfulp.language import N_, Told, joined, told, told_many
+from halfulp.language import translate as _
 from halfulp.runs.finding import (
     ERROR,
     NOTE,
@@ -24,7 +26,7 @@ from halfulp.runs.finding import (
     magnitude,
     percent,
     quoted,
-    several,
+    tensors,
 )
 from halfulp.runs.samples import (
     ACTIVATION,
@@ -43,6 +45,18 @@ ORDER = (WEIGHT, STATE, ACTIVATION, ACTIVATION_GRADIENT, GRADIENT, CLIPPED)
 UNDERFLOW = Fraction(1, 1000)  # share of nonzero elements
 BETA2 = 0.999  # of Adam, where the settings do not say
 SQUARES = "exp_avg_sq"
+
+#: A role at the beginning of a sentence, of one tensor and of all; a state has its name after it.
+SINGULAR = {
+    WEIGHT: N_("Weight"), GRADIENT: N_("Gradient"), CLIPPED: N_("Clipped gradient"),
+    ACTIVATION: N_("Activation"), ACTIVATION_GRADIENT: N_("Activation gradient"),
+    STATE: N_("State {name}"),
+}  # fmt: skip
+PLURAL = {
+    WEIGHT: N_("Weights"), GRADIENT: N_("Gradients"), CLIPPED: N_("Clipped gradients"),
+    ACTIVATION: N_("Activations"), ACTIVATION_GRADIENT: N_("Activation gradients"),
+    STATE: N_("Optimizer state {name}"),
+}  # fmt: skip
 
 
 def nonfinite(survey: Survey) -> Iterator[Finding]:
@@ -69,14 +83,17 @@ def _nonfinite(survey: Survey, what: str, counted: Array, first: Array, seen: Ar
     only_activations = all(survey.series[s].role == ACTIVATION for s in seen)
     # A mask of minus infinity is an activation like another.
     severity = WARNING if what == "infinite" and only_activations else ERROR
-    with_it = f" and in {several(along, 'more tensor')}" if along else ""
     later = seen.size - 1 - along
-    after = f", later in {several(later, 'more tensor')}" if later else ""
-    sentence = (
-        f"{series.role.capitalize()} {series.name} has {what} elements: first seen at step {step:,}"
-        f"{with_it}{after}; {percent(int(counted[origin]), int(found.elements[origin]))} of its "
-        f"elements over {several(found.steps, 'sampled step')}."
-    )
+    sentence = told(
+        "{role} {name} has {what} elements: first seen at step {step:,}{along}{later}; {part} of "
+        "its elements over {steps}.",
+        role=named(series.role, SINGULAR), name=series.name,
+        what=told("infinite") if what == "infinite" else what, step=step,
+        along=told(" and in {tensors}", tensors=_more(along)) if along else "",
+        later=told(", later in {tensors}", tensors=_more(later)) if later else "",
+        part=percent(int(counted[origin]), int(found.elements[origin])),
+        steps=told_many("{n:,} sampled step", "{n:,} sampled steps", found.steps),
+    )  # fmt: skip
     return Finding(
         severity, "NaN" if what == "NaN" else "infinite", series.name, step, sentence,
         evidence(
@@ -84,6 +101,10 @@ def _nonfinite(survey: Survey, what: str, counted: Array, first: Array, seen: Ar
             tensors=int(seen.size), sampled_steps=found.steps,
         ),
     )  # fmt: skip
+
+
+def _more(count: int) -> Told:
+    return told_many("{n:,} more tensor", "{n:,} more tensors", count)
 
 
 def _rank(role: str) -> int:
@@ -94,14 +115,20 @@ def _told(survey: Survey) -> Iterator[Finding]:
     """Events of what was not finite, but for gradients whose step was skipped for them."""
     events = survey.run.events
     cured = {e.step for e in events if e.kind == "skip" and e.details.get("output_finite", True)}
-    told = [e for e in events if e.kind == "nonfinite" and e.step not in cured]
-    if told:
-        first, last = told[0], told[-1]
-        often = f", and {several(len(told) - 1, 'time')} more up to step {last.step:,}"
+    seen = [e for e in events if e.kind == "nonfinite" and e.step not in cured]
+    if seen:
+        first, last = seen[0], seen[-1]
+        often = told_many(
+            ", and {n:,} time more up to step {step:,}",
+            ", and {n:,} times more up to step {step:,}", len(seen) - 1, step=last.step,
+        )  # fmt: skip
         yield Finding(
             ERROR, "nonfinite", first.parameter, first.step,
-            f"{quoted(first.sentence)}{often if len(told) > 1 else ''}.",
-            evidence(events=len(told), first_step=first.step, last_step=last.step),
+            told(
+                "{event}{often}.",
+                event=quoted(first.sentence), often=often if len(seen) > 1 else "",
+            ),
+            evidence(events=len(seen), first_step=first.step, last_step=last.step),
         )  # fmt: skip
 
 
@@ -126,13 +153,18 @@ def _overflow(
     worst = int(beyond[largest[beyond].argmax()])
     name, step = survey.series[worst].name, int(survey.extremes.largest_step[worst])
     many, nonzero = int(casts.overflow[worst, index].sum()), int(casts.nonzero[worst])
-    rest = "".join(f"; {other} in {several(b.size, 'tensor')}" for _, other, b in parts[1:])
-    counted = f": {percent(many, nonzero)} of its elements, up to" if many else ", with"
-    sentence = (
-        f"{plural(role)} would overflow {target}, unscaled, in {several(beyond.size, 'tensor')} of "
-        f"{group.size:,}, worst in {name}{counted} {magnitude(float(largest[worst]))} at "
-        f"step {step:,} (it ends at {magnitude(float(target.max))}){rest}."
-    )
+    up_to = told(": {part} of its elements, up to", part=percent(many, nonzero))
+    sentence = told(
+        "{role} would overflow {format}, unscaled, in {tensors} of {all:,}, worst in {name}{up_to} "
+        "{largest} at step {step:,} (it ends at {end}){rest}.",
+        role=named(role, PLURAL), format=target.name, tensors=tensors(beyond.size), all=group.size,
+        name=name, up_to=up_to if many else told(", with"),
+        largest=magnitude(float(largest[worst])), step=step, end=magnitude(float(target.max)),
+        rest=joined(
+            told("; {format} in {tensors}", format=other.name, tensors=tensors(b.size))
+            for _index, other, b in parts[1:]
+        ),
+    )  # fmt: skip
     return Finding(
         NOTE, "overflow", name, step, sentence,
         evidence(
@@ -169,11 +201,17 @@ def _underflow(
     worst = int(group[shares.argmax()])
     name = survey.series[worst].name
     of_worst = int(casts.underflow[worst, index]), int(casts.nonzero[worst])
-    rest = "".join(f"; in {t} {percent(n, nonzero)}" for n, _, t in parts[1:])
-    sentence = (
-        f"{plural(role)} would become zero in {target}, unscaled: {percent(many, nonzero)} of the "
-        f"nonzero elements, worst {name} with {percent(*of_worst)}{rest}."
-    )
+    rest = [
+        told("; in {format} {part}", format=t.name, part=percent(n, nonzero))
+        for n, _index, t in parts[1:]
+    ]
+    sentence = told(
+        "{role} would become zero in {format}, unscaled: {part} of the nonzero elements, worst "
+        "{name} with {worst}{rest}.",
+        role=named(role, PLURAL), format=target.name, part=percent(many, nonzero), name=name,
+        worst=percent(*of_worst),
+        rest=joined(rest),
+    )  # fmt: skip
     return Finding(
         NOTE, "underflow", name, None, sentence,
         evidence(
@@ -202,12 +240,14 @@ def _vanished(survey: Survey, role: str, group: Array) -> Iterator[Finding]:
     worst = int(bad[shares.argmax()])
     series = survey.series[worst]
     count, elements = int(gone[gone > 0][shares.argmax()]), int(found.elements_last[worst])
-    others = f"; so it is in {several(bad.size, 'tensor')}" if bad.size > 1 else ""
+    others = told("; so it is in {tensors}", tensors=tensors(bad.size)) if bad.size > 1 else ""
     harm = WARNING if role == STATE + SQUARES else NOTE
-    sentence = (
-        f"{role.removeprefix(STATE)} of {series.name} became zero in {series.dtype} in "
-        f"{percent(count, elements)} of its elements that were not zero before{others}."
-    )
+    sentence = told(
+        "{state} of {name} became zero in {dtype} in {part} of its elements that were not zero "
+        "before{others}.",
+        state=role.removeprefix(STATE), name=series.name, dtype=series.dtype,
+        part=percent(count, elements), others=others,
+    )  # fmt: skip
     yield Finding(
         harm, "state underflow", series.name, None, sentence,
         evidence(
@@ -231,12 +271,12 @@ def _rigid(survey: Survey, role: str, group: Array) -> Iterator[Finding]:
         if 1 - beta2 >= 2.0 ** -(target.precision + 1):
             continue
         mine = [survey.series[s].name for s in group if survey.series[s].dtype == dtype]
-        told = "" if "beta2" in settings else ", if that is beta2"
-        sentence = (
-            f"{SQUARES} is kept in {dtype} in {several(len(mine), 'tensor')}: a step that takes "
-            f"away {1 - beta2:.3g} of it (1 - {beta2:g}{told}) is under half an ulp, so that it "
-            "can grow and not shrink."
-        )
+        sentence = told(
+            "{state} is kept in {dtype} in {tensors}: a step that takes away {taken:.3g} of it "
+            "(1 - {beta2:g}{guess}) is under half an ulp, so that it can grow and not shrink.",
+            state=SQUARES, dtype=dtype, tensors=tensors(len(mine)), taken=1 - beta2, beta2=beta2,
+            guess="" if "beta2" in settings else told(", if that is beta2"),
+        )  # fmt: skip
         yield Finding(
             WARNING, "state precision", mine[0], None, sentence,
             evidence(role=role, dtype=dtype, beta2=beta2, tensors=len(mine)),
@@ -301,10 +341,21 @@ def explained(value: float, target: Format) -> str | None:
     return f"halfulp explain {text} --to {target}" if np.isfinite(value) else None
 
 
-def plural(role: str) -> str:
+def role_text(role: str) -> str:
+    """A role within a sentence, in the language in use."""
+    words = {
+        WEIGHT: _("weight"), GRADIENT: _("gradient"), CLIPPED: _("clipped gradient"),
+        ACTIVATION: _("activation"), ACTIVATION_GRADIENT: _("activation gradient"),
+    }  # fmt: skip
+    state = _("state {name}").format(name=role.removeprefix(STATE))
+    return state if role.startswith(STATE) else words[role]
+
+
+def named(role: str, words: dict[str, str]) -> Told:
     """A role as the subject of a sentence.
 
-    >>> plural("activation"), plural("state exp_avg_sq")
+    >>> named("activation", PLURAL), named("state exp_avg_sq", PLURAL)
     ('Activations', 'Optimizer state exp_avg_sq')
     """
-    return f"Optimizer {role}" if role.startswith(STATE) else f"{role.capitalize()}s"
+    is_state = role.startswith(STATE)
+    return told(words[STATE if is_state else role], name=role.removeprefix(STATE))

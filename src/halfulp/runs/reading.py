@@ -11,6 +11,8 @@ from pathlib import Path
 from typing import Any
 
 from halfulp.errors import HalfulpError
+from halfulp.language import N_
+from halfulp.language import translate as _
 from halfulp.runs.log import APPLICATION, VERSION
 from halfulp.runs.packing import unpacked
 from halfulp.runs.samples import (
@@ -25,7 +27,7 @@ from halfulp.runs.samples import (
     Way,
 )
 
-WRITTEN = "that halfulp.training.watch(…, log=…) wrote"
+WRITTEN = N_("that halfulp.training.watch(…, log=…) wrote")
 
 
 def read_run(path: str | Path) -> Run:
@@ -35,19 +37,29 @@ def read_run(path: str | Path) -> Run:
     damaged.
     """
     if Path(path).is_dir():
-        raise HalfulpError(f"{path} is a folder: give the log in it, {WRITTEN}")
+        raise HalfulpError(
+            _("{path} is a folder: give the log in it, {written}").format(
+                path=path, written=_(WRITTEN)
+            )
+        )
     if not Path(path).is_file():
-        raise HalfulpError(f"there is no log {path}: give a file {WRITTEN}")
+        raise HalfulpError(
+            _("there is no log {path}: give a file {written}").format(path=path, written=_(WRITTEN))
+        )
     file = Path(path).resolve()
     # A finished log has no journal beside it; SQLite would leave an empty one there, or need to.
     finished = not file.with_name(f"{file.name}-wal").exists()
     if finished and not file.stat().st_size:
-        raise HalfulpError(f"{path} is empty: give a file {WRITTEN}")
+        raise HalfulpError(
+            _("{path} is empty: give a file {written}").format(path=path, written=_(WRITTEN))
+        )
     place = f"{file.as_uri()}?mode=ro{'&immutable=1' if finished else ''}"
     try:
         connection = sqlite3.connect(place, uri=True, check_same_thread=False)
     except sqlite3.Error as error:
-        raise HalfulpError(f"{path} cannot be read as a log: {error}") from error
+        raise HalfulpError(
+            _("{path} cannot be read as a log: {error}").format(path=path, error=error)
+        ) from error
     return Run(connection, str(path))
 
 
@@ -59,11 +71,17 @@ class Run:
         application = self._one("PRAGMA application_id")
         version = self._one("PRAGMA user_version")
         if application != APPLICATION:
-            raise HalfulpError(f"{path} is an SQLite file, but no log {WRITTEN}")
+            raise HalfulpError(
+                _("{path} is an SQLite file, but no log {written}").format(
+                    path=path, written=_(WRITTEN)
+                )
+            )
         if version != VERSION:
             raise HalfulpError(
-                f"{path} is a log of version {version}, and this halfulp reads version {VERSION}: "
-                "read it with the halfulp that wrote it"
+                _(
+                    "{path} is a log of version {version}, and this halfulp reads version "
+                    "{known}: read it with the halfulp that wrote it"
+                ).format(path=path, version=version, known=VERSION)
             )
 
     @cached_property
@@ -80,7 +98,7 @@ class Run:
     @cached_property
     def series(self) -> tuple[Series, ...]:
         """The series by their numbers."""
-        _ = self.heads  # first: a sample that is written in between may bring new series
+        self.heads  # noqa: B018 - first: a sample that is written in between may bring new series
         rows = self._rows("SELECT text FROM series ORDER BY id")
         with self._understood():
             return tuple(Series(**json.loads(text)) for (text,) in rows)
@@ -154,7 +172,11 @@ class Run:
     def _columns(self, names: str, step: int) -> Any:
         rows = self._rows(f"SELECT {names} FROM samples WHERE step = ?", (step,))
         if not rows:
-            raise HalfulpError(f"step {step} was not sampled: every {self.about.every} was")
+            raise HalfulpError(
+                _("step {step} was not sampled: every {every} was").format(
+                    step=step, every=self.about.every
+                )
+            )
         return rows[0]
 
     @contextmanager
@@ -162,14 +184,20 @@ class Run:
         try:
             yield
         except HalfulpError as error:
-            raise HalfulpError(f"{self.path} is damaged: {error}") from error
+            raise HalfulpError(
+                _("{path} is damaged: {error}").format(path=self.path, error=error)
+            ) from error
         except (ValueError, TypeError, KeyError, AttributeError) as error:
-            raise HalfulpError(f"{self.path} is damaged: what it says makes no sense") from error
+            raise HalfulpError(
+                _("{path} is damaged: what it says makes no sense").format(path=self.path)
+            ) from error
 
     def _one(self, query: str) -> Any:
         rows = self._rows(query)
         if not rows:
-            raise HalfulpError(f"{self.path} is an empty log: nothing was written to it yet")
+            raise HalfulpError(
+                _("{path} is an empty log: nothing was written to it yet").format(path=self.path)
+            )
         return rows[0][0]
 
     def _rows(self, query: str, values: tuple[Any, ...] = ()) -> list[Any]:
@@ -177,10 +205,18 @@ class Run:
             return self._connection.execute(query, values).fetchall()
         except (sqlite3.Error, UnicodeDecodeError) as error:
             if "not a database" in str(error):
-                raise HalfulpError(f"{self.path} is no log: give a file {WRITTEN}") from error
+                raise HalfulpError(
+                    _("{path} is no log: give a file {written}").format(
+                        path=self.path, written=_(WRITTEN)
+                    )
+                ) from error
             if "decode" in str(error):
-                raise HalfulpError(f"{self.path} is damaged: a text in it is none") from error
-            raise HalfulpError(f"{self.path} cannot be read as a log: {error}") from error
+                raise HalfulpError(
+                    _("{path} is damaged: a text in it is none").format(path=self.path)
+                ) from error
+            raise HalfulpError(
+                _("{path} cannot be read as a log: {error}").format(path=self.path, error=error)
+            ) from error
 
 
 def _head(value: dict[str, Any]) -> Head:

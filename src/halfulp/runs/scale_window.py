@@ -22,6 +22,9 @@ import numpy.typing as npt
 
 from halfulp.catalogue import Format, binade, format, power_of_two
 from halfulp.errors import HalfulpError
+from halfulp.exact import number
+from halfulp.language import N_, Told, spoken, told
+from halfulp.language import translate as _
 from halfulp.records import Record, data_frame
 from halfulp.recurrence import walkable
 from halfulp.runs.reading import Run
@@ -81,7 +84,9 @@ class Window(Record):
         return scale is not None and self.largest is not None and Fraction(scale) > self.largest
 
     def __str__(self) -> str:
-        return f"step {self.step}: {range_text(self.least, self.largest)} for {self.format}"
+        scales = spoken(range_text(self.least, self.largest))
+        text = _("step {step}: {scales} for {format}")
+        return text.format(step=self.step, scales=scales, format=self.format)
 
 
 @dataclass(frozen=True)
@@ -166,25 +171,31 @@ def window_at(
     """
     head = next((head for head in run.heads if head.step == step), None)
     if head is None:
-        raise HalfulpError(f"step {step} was not sampled: every {run.about.every} was")
+        raise HalfulpError(
+            _("step {step} was not sampled: every {every} was").format(
+                step=step, every=run.about.every
+            )
+        )
     return _reader(run, format, share).window(head, run.observed(step))
 
 
-def share_of(share: Fraction | float) -> Fraction:
+def share_of(share: Fraction | float | str) -> Fraction:
     """A share as it is written: 0.999 is 999/1000.
 
     Raises HalfulpError where it is not above 0 and at most 1.
     """
     try:
-        found = Fraction(str(share)).limit_denominator(FINEST)
-    except (ValueError, ZeroDivisionError):
+        found = number(str(share)).value.limit_denominator(FINEST)
+    except HalfulpError:
         found = Fraction(0)
     if not 0 < found <= 1:
-        raise HalfulpError(f"share is {share}: give one above 0 and at most 1, such as 0.999")
+        raise HalfulpError(
+            _("share is {share}: give one above 0 and at most 1, such as 0.999").format(share=share)
+        )
     return found
 
 
-def range_text(least: Fraction | None, largest: Fraction | None) -> str:
+def range_text(least: Fraction | None, largest: Fraction | None) -> Told:
     """From where to where a window goes.
 
     >>> range_text(Fraction(8), Fraction(2) ** 15), range_text(Fraction(8), Fraction(1, 2))
@@ -192,10 +203,12 @@ def range_text(least: Fraction | None, largest: Fraction | None) -> str:
     """
     low, high = (None if x is None else f"2^{binade(x)}" for x in (least, largest))
     if least is not None and largest is not None and least > largest:
-        return f"none: {low} or more would be needed, and {high} at most"
-    if low is None:
-        return "any" if high is None else f"at most {high}"
-    return f"{low} or more" if high is None else f"{low} to {high}"
+        text = N_("none: {least} or more would be needed, and {largest} at most")
+    elif low is None:
+        text = N_("any") if high is None else N_("at most {largest}")
+    else:
+        text = N_("{least} or more") if high is None else N_("{least} to {largest}")
+    return told(text, least=low, largest=high)
 
 
 class _Reader(NamedTuple):
@@ -296,7 +309,9 @@ class _Reader(NamedTuple):
 def _reader(run: Run, spec: str | Format, share: Fraction | float) -> _Reader:
     target = walkable(format(spec))
     if not format("float64").holds(target):
-        raise HalfulpError(f"{target} is wider than float64, which gradients are seen in")
+        raise HalfulpError(
+            _("{format} is wider than float64, which gradients are seen in").format(format=target)
+        )
     names = [series.name for series in run.series]
     firsts: dict[str, int] = {}
     owners = [_module_of(series) for series in run.series]

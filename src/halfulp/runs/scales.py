@@ -14,6 +14,7 @@ from fractions import Fraction
 from typing import NamedTuple
 
 from halfulp.catalogue import binade
+from halfulp.language import N_, Told, told, told_many
 from halfulp.runs.finding import (
     ERROR,
     NOTE,
@@ -25,7 +26,7 @@ from halfulp.runs.finding import (
     magnitude,
     percent,
     quoted,
-    several,
+    tensors,
 )
 from halfulp.runs.samples import Event
 from halfulp.runs.scale_window import Window, Windows, is_narrow, range_text
@@ -61,20 +62,29 @@ def _no_scale(found: Windows, rows: list[Window], used: bool) -> Iterator[Findin
         bad = used and _is_much(first.zeroed_at_largest, first)
         yield Finding(
             WARNING if bad else NOTE, "loss scale", first.bound_below, first.step,
-            f"No loss scale keeps {kept} of the nonzero gradient elements of every tensor in "
-            f"{found.format} without overflow at {percent(len(empty), len(rows))} of the sampled "
-            f"steps: at step {first.step:,} {first.bound_below} needs {power(first.least)} or more "
-            f"and {first.bound_above} bears {power(first.largest)} at most, where of all gradients "
-            f"{percent(first.zeroed_at_largest, first.nonzero)} become zero.",
+            told(
+                "No loss scale keeps {kept} of the nonzero gradient elements of every tensor in "
+                "{format} without overflow at {part} of the sampled steps: at step {step:,} "
+                "{below} needs {least} or more and {above} bears {largest} at most, where of all "
+                "gradients {zeroed} become zero.",
+                kept=kept, format=found.format.name, part=percent(len(empty), len(rows)),
+                step=first.step, below=first.bound_below, least=power(first.least),
+                above=first.bound_above, largest=power(first.largest),
+                zeroed=percent(first.zeroed_at_largest, first.nonzero),
+            ),
             _bounds(first) + evidence(steps=len(empty), of_steps=len(rows)),
         )  # fmt: skip
     elif found.is_empty:
         yield Finding(
             NOTE, "loss scale", found.bound_below, found.below_step,
-            f"No one loss scale fits {found.format} at all sampled steps, though each has one that "
-            f"does: {found.bound_below} needs {power(found.least)} or more at step "
-            f"{found.below_step:,} and {found.bound_above} bears {power(found.largest)} at most at "
-            f"step {found.above_step:,}; a dynamic scale can follow.",
+            told(
+                "No one loss scale fits {format} at all sampled steps, though each has one that "
+                "does: {below} needs {least} or more at step {below_step:,} and {above} bears "
+                "{largest} at most at step {above_step:,}; a dynamic scale can follow.",
+                format=found.format.name, below=found.bound_below, least=power(found.least),
+                below_step=found.below_step, above=found.bound_above,
+                largest=power(found.largest), above_step=found.above_step,
+            ),
             evidence(steps=len(rows), share=float(found.share)),
         )  # fmt: skip
 
@@ -98,20 +108,22 @@ def _is_much(zeroed: int, row: Window) -> bool:
 
 def _out(outside: list[Window], scaled: list[Window], where: str, severity: str) -> Finding:
     worst = outside[0]
-    tensor, what = worst.bound_above, "overflows"
+    tensor, text = worst.bound_above, N_(
+        "The loss scale was above the window of {format} at {part} of the sampled steps, such as "
+        "step {step:,}: it was {scale}, {range} fits, and {tensor} overflows."
+    )  # fmt: skip
     if where == "below":
         worst = max(outside, key=lambda row: row.zeroed or 0)
-        tensor = worst.bound_below
-        what = "loses more than its share to zero; of all gradients " + (
-            percent(worst.zeroed or 0, worst.nonzero)
-        )
-    fits = range_text(worst.least, worst.largest)
-    sentence = (
-        f"The loss scale was {where} the window of {worst.format} at "
-        f"{percent(len(outside), len(scaled))} of the sampled steps, such as step "
-        f"{worst.step:,}: it was {magnitude(worst.loss_scale or 0.0)}, {fits} fits, and {tensor} "
-        f"{what}."
-    )
+        tensor, text = worst.bound_below, N_(
+            "The loss scale was below the window of {format} at {part} of the sampled steps, such "
+            "as step {step:,}: it was {scale}, {range} fits, and {tensor} loses more than its "
+            "share to zero; of all gradients {zeroed}."
+        )  # fmt: skip
+    sentence = told(
+        text, format=worst.format.name, part=percent(len(outside), len(scaled)), step=worst.step,
+        scale=magnitude(worst.loss_scale or 0.0), range=range_text(worst.least, worst.largest),
+        tensor=tensor, zeroed=percent(worst.zeroed or 0, worst.nonzero),
+    )  # fmt: skip
     return Finding(
         severity, f"loss scale {where}", tensor, worst.step, sentence,
         _bounds(worst) + evidence(
@@ -125,16 +137,20 @@ def _forced(found: Windows, rows: list[Window]) -> Iterator[Finding]:
     forcing = [row for row in rows if (row.above_next or 0.0) >= FORCED and row.tensors > 1]
     if not forcing:
         return
-    (name, times), *_ = Counter(row.bound_above for row in forcing).most_common(1)
+    (name, times), *_others = Counter(row.bound_above for row in forcing).most_common(1)
     if times < OFTEN * len(rows):
         return
     first = next(row for row in forcing if row.bound_above == name)
     yield Finding(
         NOTE, "loss scale forced", name, first.step,
-        f"{name} alone forces the loss scale down: its largest gradient is {FORCED:g} or more "
-        f"times that of every other module at {percent(times, len(rows))} of the sampled steps, "
-        f"{magnitude(first.above_next or 0.0)} times at step {first.step:,}, where all bear "
-        f"{power(first.largest)}.",
+        told(
+            "{name} alone forces the loss scale down: its largest gradient is {forced:g} or more "
+            "times that of every other module at {part} of the sampled steps, {times} times at "
+            "step {step:,}, where all bear {largest}.",
+            name=name, forced=FORCED, part=percent(times, len(rows)),
+            times=magnitude(first.above_next or 0.0), step=first.step,
+            largest=power(first.largest),
+        ),
         _bounds(first) + evidence(times_the_next=first.above_next, steps=times, of_steps=len(rows)),
     )  # fmt: skip
 
@@ -145,19 +161,22 @@ def _hidden(survey: Survey, rows: list[Window], used: bool) -> Iterator[Finding]
     if not hidden:
         return
     narrow = [s for s in survey.series if s.role in GRADIENTS and is_narrow(s.dtype)]
-    unscaled = "" if used else ", and their loss was not scaled"
+    unscaled = "" if used else told(", and their loss was not scaled")
     yield Finding(
         NOTE if used else WARNING, "loss scale hidden", hidden[0].hidden, hidden[0].step,
-        f"The least loss scale cannot be told: gradients were {narrow[0].dtype} already in "
-        f"{several(len(narrow), 'tensor')} such as {hidden[0].hidden}, so that what became zero in "
-        f"them is not seen{unscaled}.",
+        told(
+            "The least loss scale cannot be told: gradients were {dtype} already in {tensors} such "
+            "as {name}, so that what became zero in them is not seen{unscaled}.",
+            dtype=narrow[0].dtype, tensors=tensors(len(narrow)), name=hidden[0].hidden,
+            unscaled=unscaled,
+        ),
         evidence(dtype=narrow[0].dtype, tensors=len(narrow), steps=len(hidden)),
     )  # fmt: skip
 
 
 def power(scale: Fraction | None) -> str:
     """A power of two as one."""
-    return "any" if scale is None else f"2^{binade(scale)}"
+    return told("any") if scale is None else f"2^{binade(scale)}"
 
 
 def _bounds(row: Window) -> Evidence:
@@ -178,12 +197,12 @@ class Move(NamedTuple):
 
 def moves_of(events: Sequence[Event]) -> list[Move]:
     """The changes of the scale that events tell, each once."""
-    told: dict[tuple[int, float, float], Move] = {}
+    seen: dict[tuple[int, float, float], Move] = {}
     for event in events:
         before, after = event.loss_scale, event.scale_after
         if before is not None and after is not None and before != after:
-            told.setdefault((event.step, before, after), Move(event.step, before, after))
-    return sorted(told.values(), key=lambda move: move.step)
+            seen.setdefault((event.step, before, after), Move(event.step, before, after))
+    return sorted(seen.values(), key=lambda move: move.step)
 
 
 def collapse(survey: Survey) -> Iterator[Finding]:
@@ -201,9 +220,15 @@ def collapse(survey: Survey) -> Iterator[Finding]:
     low = last.after < 1 or (row is not None and row.least is not None and last.after < row.least)
     yield Finding(
         ERROR if low else WARNING, "scale collapse", None, first.step,
-        f"The loss scale collapsed: {several(len(worst), 'time')} down and never up from step "
-        f"{first.step:,} to {last.step:,}, from {magnitude(first.before)} to "
-        f"{magnitude(last.after)}{', where small gradients become zero' if low else ''}.",
+        told_many(
+            "The loss scale collapsed: {n:,} time down and never up from step {first:,} to "
+            "{last:,}, from {before} to {after}{low}.",
+            "The loss scale collapsed: {n:,} times down and never up from step {first:,} to "
+            "{last:,}, from {before} to {after}{low}.",
+            len(worst), first=first.step, last=last.step, before=magnitude(first.before),
+            after=magnitude(last.after),
+            low=told(", where small gradients become zero") if low else "",
+        ),
         evidence(
             times=len(worst), from_scale=first.before, to_scale=last.after,
             first_step=first.step, last_step=last.step,
@@ -223,11 +248,11 @@ class Fault(NamedTuple):
     """Why skips are no probing."""
 
     severity: str
-    why: str
+    why: Told
 
 
 NOT_ITS_SIZE = Fault(
-    WARNING, "the scale had room for the gradients that are seen: it is not for its size"
+    WARNING, told("the scale had room for the gradients that are seen: it is not for its size")
 )
 
 
@@ -260,18 +285,18 @@ def _groups(events: list[Event]) -> list[list[Event]]:
 def _fault(survey: Survey, group: list[Event]) -> Fault | None:
     """Why a group of skips is a fault, or nothing."""
     if any(is_forward(event) for event in group):
-        return Fault(ERROR, "the model's output was not finite already, which no scale cures")
+        return Fault(ERROR, told("the model's output was not finite already, which no scale cures"))
     after, row = group[-1].scale_after, _row_at(survey, group[-1].step)
     if after is not None and after < 1:
-        fell = f"the scale fell to {magnitude(after)}: no scale cures what is not finite"
-        return Fault(ERROR, fell)
+        fell = N_("the scale fell to {scale}: no scale cures what is not finite")
+        return Fault(ERROR, told(fell, scale=magnitude(after)))
     if after is not None and row is not None and row.least is not None and after < row.least:
-        fell = f"the scale fell to {magnitude(after)}, and {power(row.least)} or more is needed"
-        return Fault(ERROR, fell)
+        fell = N_("the scale fell to {scale}, and {least} or more is needed")
+        return Fault(ERROR, told(fell, scale=magnitude(after), least=power(row.least)))
     begin = survey.run.heads[0].step if survey.run.heads else 0
     is_start = group[0].step <= begin + 1 and group[-1].step <= begin + FOUND
     if len(group) >= REPEATED and not is_start:
-        return Fault(ERROR if len(group) >= MANY else WARNING, f"{len(group)} in a row")
+        return Fault(ERROR if len(group) >= MANY else WARNING, told("{n} in a row", n=len(group)))
     return None
 
 
@@ -301,12 +326,16 @@ def _faulty(faults: list[tuple[list[Event], Fault]]) -> Finding:
     """One finding for all, with the worst and then the longest told."""
     worst = min(faults, key=lambda each: (SEVERITIES.index(each[1].severity), -len(each[0])))
     group, fault = worst
-    first, count = group[0], sum(len(each) for each, _ in faults)
-    often = f" in {several(len(faults), 'place')}" if len(faults) > 1 else ""
+    first, count = group[0], sum(len(each) for each, _fault in faults)
+    often = told(" in {n:,} places", n=len(faults)) if len(faults) > 1 else ""
     return Finding(
         fault.severity, "skip", first.parameter, first.step,
-        f"{several(count, 'step was', 'steps were')} skipped{often} by a fault ({fault.why}); such "
-        f"as at step {first.step:,}: {quoted(first.sentence)}.",
+        told_many(
+            "{n:,} step was skipped{often} by a fault ({why}); such as at step {step:,}: {event}.",
+            "{n:,} steps were skipped{often} by a fault ({why}); such as at step {step:,}: "
+            "{event}.", count, often=often, why=fault.why, step=first.step,
+            event=quoted(first.sentence),
+        ),
         evidence(
             skipped=count, groups=len(faults), of_this=len(group), loss_scale=first.loss_scale,
             scale_after=group[-1].scale_after, parameter=first.parameter,
@@ -316,10 +345,13 @@ def _faulty(faults: list[tuple[list[Event], Fault]]) -> Finding:
 
 def _normal(groups: list[list[Event]]) -> Finding:
     count, last = sum(map(len, groups)), groups[-1][-1]
-    when = "at" if count == 1 else "last at"
     return Finding(
         NOTE, "skip", last.parameter, last.step,
-        f"{several(count, 'step was', 'steps were')} skipped while the loss scale was probed, "
-        f"which is normal; {when} step {last.step:,}: {quoted(last.sentence)}.",
+        told_many(
+            "{n:,} step was skipped while the loss scale was probed, which is normal; at step "
+            "{step:,}: {event}.",
+            "{n:,} steps were skipped while the loss scale was probed, which is normal; last at "
+            "step {step:,}: {event}.", count, step=last.step, event=quoted(last.sentence),
+        ),
         evidence(skipped=count, loss_scale=last.loss_scale, scale_after=last.scale_after),
     )  # fmt: skip

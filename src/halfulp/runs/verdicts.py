@@ -7,6 +7,7 @@ from dataclasses import dataclass
 from typing import Any
 
 from halfulp.errors import unknown
+from halfulp.language import translate as _
 from halfulp.records import Record, data_frame
 from halfulp.runs import advice, lost, ranges, scales
 from halfulp.runs.advice import FormatAdvice
@@ -67,7 +68,7 @@ class Findings(Record):
         Raises HalfulpError for what is no severity.
         """
         if severity not in SEVERITIES:
-            raise unknown("severity", severity, SEVERITIES)
+            raise unknown(_("severity"), severity, SEVERITIES)
         return any(self.of(s) for s in SEVERITIES[: SEVERITIES.index(severity) + 1])
 
     @property

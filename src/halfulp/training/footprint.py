@@ -20,6 +20,7 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError, unknown
+from halfulp.language import translate as _
 from halfulp.records import Record, data_frame
 from halfulp.training.recipes import FLOAT32, RECIPES, Recipe, recipe
 from halfulp.training.weights import check_real, kept_names
@@ -175,7 +176,7 @@ def optimizer_name(optimizer: str | Optimizer | type[Optimizer]) -> str:
             f"optimizer is {optimizer!r}: give a name such as adamw, or an optimizer of torch"
         )
     if name not in STATES:
-        raise unknown("optimizer", optimizer if isinstance(optimizer, str) else name, STATES)
+        raise unknown(_("optimizer"), optimizer if isinstance(optimizer, str) else name, STATES)
     return name
 
 

@@ -3,35 +3,47 @@
 from __future__ import annotations
 
 from halfulp.explanations.page import Page
+from halfulp.language import in_context
+from halfulp.language import translate as _
 from halfulp.training.footprint import Memory, MemoryRow
 
 
 def memory_page(m: Memory) -> Page:
     """Bytes of a parameter by role, and in all."""
     out = Page()
-    frozen = f", {m.trained:,} of them trained" if m.trained != m.parameters else ""
-    counted = "" if m.target == f"{m.parameters:,} parameters" else f", {m.parameters:,} parameters"
-    out.line((m.target, "title"), (f"{counted}{frozen}  {m.optimizer}", "dim"))
-    header = ["a parameter", "weights", "master", "rest", "state", "grad", "kept", "at a step"]
+    target, counted = m.target, _(", {n:,} parameters").format(n=m.parameters)
+    if m.target == f"{m.parameters:,} parameters":
+        target, counted = _("{n:,} parameters").format(n=m.parameters), ""
+    if m.trained != m.parameters:
+        counted += _(", {n:,} of them trained").format(n=m.trained)
+    out.line((target, "title"), (f"{counted}  {m.optimizer}", "dim"))
+    header = [
+        _("a parameter"), _("weights"), _("master"), _("rest"), _("state"), _("grad"),
+        in_context("bytes", "kept"), _("at a step"),
+    ]  # fmt: skip
     out.table(header, [_roles(row) for row in m.recipes], right="1234567")
     out.blank()
     sizes = [[row.name, size(row.total), size(row.peak)] for row in m.recipes]
-    out.table(["in all", "kept", "at a step"], sizes, right="12")
+    header = [
+        in_context("bytes", "in all"), in_context("bytes", "kept"), _("at a step"),
+    ]  # fmt: skip
+    out.table(header, sizes, right="12")
     out.blank()
     _legend(out, m)
     return out
 
 
 def _legend(out: Page, m: Memory) -> None:
-    for line in (
-        "a parameter: bytes of one that is trained. rest: kept beside the weight, as",
-        "Kahan's compensation. at a step: with the float32 values and gradients that",
-        "the optimizer then has. Not counted: activations, and operands of few bits,",
-        "which are made as they are read.",
-    ):
+    text = _(
+        "a parameter: bytes of one that is trained. rest: kept beside the weight, as\n"
+        "Kahan's compensation. at a step: with the float32 values and gradients that\n"
+        "the optimizer then has. Not counted: activations, and operands of few bits,\n"
+        "which are made as they are read."
+    )
+    for line in text.split("\n"):
         out.line("  ", (line, "dim"))
     if m.optimizer == "adafactor" and m.trained and not any(row.state for row in m.recipes):
-        text = "Adafactor's state depends on shapes, and is small: give a model to count it."
+        text = _("Adafactor's state depends on shapes, and is small: give a model to count it.")
         out.line("  ", (text, "dim"))
 
 

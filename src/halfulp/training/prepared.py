@@ -114,6 +114,11 @@ class Prepared:
         self.reduction = Reduction(model, by, emulated=self.emulation is not None)
         optimizer.register_step_pre_hook(self._only_here)
 
+    def __repr__(self) -> str:
+        how = "emulated" if self.emulation is not None else str(self.dtype)
+        name = type(self.module).__name__
+        return f"<Prepared {name} under {self.recipe.name}, {how}: {self.steps} steps taken>"
+
     # The training loop.
 
     def backward(self, loss: Tensor) -> None:

@@ -19,6 +19,7 @@ from typing import Any
 from halfulp.block_catalogue import BlockFormat, block_format, is_block_format
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError, listed, unknown
+from halfulp.language import translate as _
 from halfulp.orders import checked_block
 from halfulp.records import Record
 from halfulp.training.loss_scale import DYNAMIC, UNSCALED, LossScale
@@ -72,7 +73,7 @@ class Recipe(Record):
         """The recipe with some fields changed, and a name that says which."""
         known = [f.name for f in dataclasses.fields(self)]
         if wrong := sorted(set(changes) - set(known)):
-            raise unknown("field of a recipe", wrong[0], known)
+            raise unknown(_("field of a recipe"), wrong[0], known)
         said = "".join(f"+{key}={value}" for key, value in changes.items())
         return dataclasses.replace(self, name=name or self.name + said, **changes)
 
@@ -233,5 +234,5 @@ def recipe(name: str | Recipe) -> Recipe:
         return name
     name = LEVELS.get(name, name)
     if name not in RECIPES:
-        raise unknown("recipe", str(name), RECIPES)
+        raise unknown(_("recipe"), str(name), RECIPES)
     return RECIPES[name]

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
+from halfulp.language import told
 from halfulp.training.linting.gradients import random_state_kept
 from halfulp.training.linting.members import (
     check_members,
@@ -98,7 +99,7 @@ def lint(
         target=target or type(model).__name__,
         optimizer=type(optimizer).__name__,
         parameters=sum(p.numel() for _, p, _ in members),
-        running=", ".join(asked.running) or "none",
+        running=", ".join(asked.running) or told("none"),
         gradients=found.gradients,
         steps=found.steps,
         sample=sample,

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
+from halfulp.language import N_, told, told_many
 from halfulp.training.linting.lost_prediction import WHOLE, Sample, places_of
 from halfulp.training.linting.probes import is_elementwise
 from halfulp.training.linting.records import Finding, evidence, few
@@ -88,20 +89,23 @@ def member_findings(model: Module, optimizer: Optimizer) -> Iterator[Finding]:
     missed = [n for n, p in real.items() if p.requires_grad and id(p) not in given]
     odd = [f"{n} ({dtype_name(p)})" for n, p in named.items() if n not in real]
     foreign = [
-        f"group {index}, shape {tuple(p.shape)}"
+        told("group {number}, shape {shape}", number=index, shape=tuple(p.shape))
         for index, group in enumerate(optimizer.param_groups)
         for p in group["params"]
         if id(p) not in own
     ]
     for rule, names, what in (
-        ("frozen", frozen, "frozen (requires_grad is False) and never updated"),
-        ("not-updated", missed, "trainable, but the optimizer does not have them: never updated"),
-        ("not-real", odd, "no real floating-point numbers: nothing is said of them here"),
-        ("not-in-model", foreign, "updated by the optimizer, and not the model's"),
-    ):
+        ("frozen", frozen, told("frozen (requires_grad is False) and never updated")),
+        ("not-updated", missed,
+         told("trainable, but the optimizer does not have them: never updated")),
+        ("not-real", odd,
+         told("no real floating-point numbers: nothing is said of them here")),
+        ("not-in-model", foreign, told("updated by the optimizer, and not the model's")),
+    ):  # fmt: skip
         if names:
-            plural = "parameters are" if len(names) > 1 else "parameter is"
-            sentence = f"{len(names)} {plural} {what}."
+            sentence = told_many(
+                "{n} parameter is {what}.", "{n} parameters are {what}.", len(names), what=what
+            )
             yield Finding(rule, "note", few(names), sentence, evidence(parameters=len(names)))
 
 
@@ -118,18 +122,23 @@ def scaler_findings(members: Sequence[tuple[str, Tensor, int]], scaler: Any) -> 
     if halves and scaler is not None and scaler.is_enabled():
         yield Finding(
             "float16-scaler", "error", few(halves),
-            f"GradScaler refuses to unscale the gradients of {len(halves)} float16 parameters "
-            "(ValueError: Attempting to unscale FP16 gradients): divided by the scale in float16 "
-            "they would vanish again. Keep the parameters float32 and use torch.autocast, or "
-            "halfulp.training.prepare with a recipe that has a float32 master (mixed-float16).",
+            told(
+                "GradScaler refuses to unscale the gradients of {n} float16 parameters "
+                "(ValueError: Attempting to unscale FP16 gradients): divided by the scale in "
+                "float16 they would vanish again. Keep the parameters float32 and use "
+                "torch.autocast, or halfulp.training.prepare with a recipe that has a float32 "
+                "master (mixed-float16).", n=len(halves),
+            ),
             evidence(parameters=len(halves)),
         )  # fmt: skip
     elif halves:
         least = float(format("float16").least_positive)
         yield Finding(
             "float16-unscaled", "warning", few(halves),
-            f"{len(halves)} parameters are float16 and no loss is scaled: gradients of "
-            f"{least / 2:.2g} or less are 0.",
+            told(
+                "{n} parameters are float16 and no loss is scaled: gradients of {half:.2g} or less "
+                "are 0.", n=len(halves), half=least / 2,
+            ),
             evidence(parameters=len(halves), gradient=least / 2),
             f"halfulp explain {least / 2!r} --to float16",
         )  # fmt: skip
@@ -143,14 +152,17 @@ def range_findings(members: Sequence[tuple[str, Tensor, int]], target: str) -> I
     half = float(f.least_positive) / 2
     under = {name: int(((x <= half) & (x != 0)).sum()) for name, x in sizes}
     count = sum(x.numel() for _, x in sizes)
-    for rule, severity, found, what in (
-        ("weights-overflow", "warning", over, f"beyond the largest number, {float(f.max):g}"),
-        ("weights-vanish", "note", under, f"0 there: {half:.3g} or less"),
-    ):
+    beyond = N_("In {format} {total} of {all} weights are beyond the largest number, {max:g}.")
+    zero = N_("In {format} {total} of {all} weights are 0 there: {half:.3g} or less.")
+    for rule, severity, found, text in (
+        ("weights-overflow", "warning", over, beyond), ("weights-vanish", "note", under, zero),
+    ):  # fmt: skip
         if total := sum(found.values()):
             names = [name for name, n in found.items() if n]
             yield Finding(
                 rule, severity, few(names),
-                f"In {target} {total} of {count} weights are {what}.",
+                told(
+                    text, format=target, total=total, all=count, max=float(f.max), half=half
+                ),
                 evidence(weights=total, of=count),
             )  # fmt: skip

@@ -2,11 +2,13 @@
 
 from __future__ import annotations
 
+from collections.abc import Sequence
 from dataclasses import dataclass
 from typing import Any
 
+from halfulp.language import Told
 from halfulp.records import Record, data_frame
-from halfulp.runs.finding import SEVERITIES
+from halfulp.runs.finding import SEVERITIES, listed
 
 
 @dataclass(frozen=True)
@@ -23,8 +25,8 @@ class Finding(Record):
 
     name: str  # of the rule
     severity: str  # error, warning or note
-    where: str  # a group of the optimizer, a parameter, a format or an argument
-    sentence: str
+    where: str  # a group of the optimizer, a parameter, a format or an argument; told
+    sentence: str  # told: English here and in JSON, spoken where it is drawn
     evidence: tuple[Evidence, ...] = ()
     command: str | None = None  # of halfulp, that explains it
 
@@ -132,12 +134,10 @@ def gravest_first(findings: list[Finding]) -> tuple[Finding, ...]:
     return tuple(sorted(merged, key=lambda f: SEVERITIES.index(f.severity)))
 
 
-def few(names: list[str], most: int = 3) -> str:
+def few(names: Sequence[str], most: int = 3) -> Told:
     """The first of some names, and how many more there are.
 
     >>> few(["a", "b", "c", "d", "e"])
     'a, b, c and 2 more'
     """
-    names = list(dict.fromkeys(names))
-    rest = f" and {len(names) - most} more" if len(names) > most else ""
-    return ", ".join(names[:most]) + rest
+    return listed(list(dict.fromkeys(names)), most)

@@ -16,6 +16,7 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.conversion import cast
+from halfulp.language import N_, Told, joined, told
 from halfulp.training.linting.probes import Probe, number_of, settings_of, significands
 from halfulp.training.linting.records import Evidence, Finding, evidence, few
 
@@ -47,7 +48,7 @@ class Place(NamedTuple):
     @property
     def where(self) -> str:
         """In words."""
-        return f"group {self.number}, {self.format}"
+        return told("group {number}, {format}", number=self.number, format=self.format)
 
     def severity(self, running: str) -> str:
         """How grave it is: what does not run so is a warning at most."""
@@ -57,10 +58,12 @@ class Place(NamedTuple):
         """The group's settings on some weights, in the format or another dtype."""
         return Probe(self.optimizer, self.number, values.to(dtype or DTYPES[self.format]))
 
-    def starts(self) -> str:
+    def starts(self) -> Told:
         """How a sentence begins."""
-        whose = "its " if self.running else ""
-        return f"On {whose}{self.format} parameters {type(self.optimizer).__name__}"
+        text = N_("On {format} parameters {optimizer}")
+        if self.running:
+            text = N_("On its {format} parameters {optimizer}")
+        return told(text, format=self.format, optimizer=type(self.optimizer).__name__)
 
 
 def rule_findings(place: Place, rate: float) -> Iterator[Finding]:
@@ -91,16 +94,24 @@ def zero_over_zero(place: Place) -> Iterator[Finding]:
         stepped = probe.step(gradients)
     broken = gradients[~torch.isfinite(stepped)]
     beyond = [] if not broken.numel() else [float(broken.max())]
-    small = f" A constant gradient of {beyond[0]:g} or less breaks it too." if beyond else ""
+    small: str = ""
+    if beyond:
+        small = told(" A constant gradient of {size:g} or less breaks it too.", size=beyond[0])
     eps = number_of(place.group.get("eps"))
-    cause = "" if eps is None else f": eps = {eps:g} is added to a {place.format} tensor, where "
     gone = eps is not None and float(cast(eps, place.format)) == 0
-    cause += f"it is 0 (the least number is {float(format(place.format).least_positive):.3g})"
+    cause = told(
+        ": eps = {eps:g} is added to a {format} tensor, where it is 0 (the least number is "
+        "{least:.3g})",
+        eps=eps or 0.0, format=place.format, least=float(format(place.format).least_positive),
+    )  # fmt: skip
     found = [] if eps is None else [Evidence("eps", eps)]
     yield Finding(
         "eps-vanishes" if gone else "state-vanishes", place.severity("error"), place.where,
-        f"{place.starts()} makes NaN of a weight whose gradient is 0{cause if gone else ''}."
-        f"{small} Keep weights that the optimizer updates, and so its state, in float32.",
+        told(
+            "{starts} makes NaN of a weight whose gradient is 0{cause}.{small} Keep weights that "
+            "the optimizer updates, and so its state, in float32.",
+            starts=place.starts(), cause=cause if gone else "", small=small,
+        ),
         (*found, *(Evidence("gradient", g) for g in beyond)),
         f"halfulp explain {eps!r} --to {place.format}" if gone else None,
     )  # fmt: skip
@@ -133,11 +144,15 @@ def _stepped(low: Probe, exact: Probe, gradient: Tensor) -> tuple[dict[str, Tens
 def _low_state(place: Place, names: list[str]) -> Finding:
     f = format(place.format)
     half = float(f.least_positive) / 2
-    least = f", and what is {half:.2g} or less becomes 0" if f.emin > -126 else ""
+    least = told(", and what is {half:.2g} or less becomes 0", half=half) if f.emin > -126 else ""
     return Finding(
         "low-state", "warning" if place.format == "float16" else "note", place.where,
-        f"{type(place.optimizer).__name__} keeps {few(names)} in {place.format}, the dtype of its "
-        f"parameters: {f.precision} bits of each number{least}.",
+        told(
+            "{optimizer} keeps {names} in {format}, the dtype of its parameters: {bits} bits of "
+            "each number{least}.",
+            optimizer=type(place.optimizer).__name__, names=few(names), format=place.format,
+            bits=f.precision, least=least,
+        ),
         evidence(precision=f.precision, states=len(names)),
     )  # fmt: skip
 
@@ -145,15 +160,18 @@ def _low_state(place: Place, names: list[str]) -> Finding:
 def _stuck(place: Place, name: str, stuck: int, meant: int) -> Finding:
     label = _FORGETTING.get(name, "")
     kept = settings_of(place.group).get(label)
-    said = f" ({label} = {kept!r})" if kept is not None else ""
+    setting = told(" ({label} = {kept!r})", label=label, kept=kept) if kept is not None else ""
     numbers = [] if kept is None else [Evidence(label, kept)]
     command = None
     if kept is not None and label.startswith("betas"):
         command = f"halfulp multiply 1.0:{place.format} {kept!r}:float32 --in {place.format}"
     return Finding(
         "state-stalls", "warning", place.where,
-        f"{place.starts()} never lets {name} shrink{said}: what it takes off a number rounds back, "
-        f"for {stuck} of {meant} significands.",
+        told(
+            "{starts} never lets {name} shrink{setting}: what it takes off a number rounds back, "
+            "for {stuck} of {all} significands.",
+            starts=place.starts(), name=name, setting=setting, stuck=stuck, all=meant,
+        ),
         (*numbers, *evidence(stuck=stuck, of=meant)), command,
     )  # fmt: skip
 
@@ -172,12 +190,15 @@ def decay(place: Place, rate: float) -> Iterator[Finding]:
     stuck = int((weights.clone().mul_(factor) == weights).sum())
     if 2 * stuck <= weights.numel():
         return
-    share = "no weight" if stuck == weights.numel() else "few weights"
+    share = told("no weight") if stuck == weights.numel() else told("few weights")
     yield Finding(
         "decay-lost", "warning" if place.format in LOW else "note", place.where,
-        f"{place.starts()} decays {share}: multiplied by 1 - lr × weight_decay = "
-        f"1 - {rate * strength:.3g}, {stuck} of {weights.numel()} significands tried round back to "
-        "themselves.",
+        told(
+            "{starts} decays {share}: multiplied by 1 - lr × weight_decay = 1 - {taken:.3g}, "
+            "{stuck} of {all} significands tried round back to themselves.",
+            starts=place.starts(), share=share, taken=rate * strength, stuck=stuck,
+            all=weights.numel(),
+        ),
         evidence(lr=rate, weight_decay=strength, stuck=stuck, of=weights.numel()),
         f"halfulp multiply 1.0:{place.format} {factor!r}:float64 --in {place.format}",
     )  # fmt: skip
@@ -193,8 +214,12 @@ def tensors(place: Place) -> Iterator[Finding]:
                 gone = number_of(one) == 0
                 yield Finding(
                     "setting-in-format", "warning" if gone else "note", place.where,
-                    f"{name} is a {dtype} tensor and acts as {number_of(one)!r}"
-                    f"{': as nothing' if gone else ''}; as a number it would act in float32.",
+                    told(
+                        "{name} is a {dtype} tensor and acts as {value!r}{nothing}; as a number it "
+                        "would act in float32.",
+                        name=name, dtype=dtype, value=number_of(one),
+                        nothing=told(": as nothing") if gone else "",
+                    ),
                     evidence(value=number_of(one) or 0.0),
                 )  # fmt: skip
 
@@ -208,11 +233,17 @@ def constants(place: Place) -> Iterator[Finding]:
         if value not in (0.0, 1.0) and held in (0.0, 1.0) and name not in added:
             gone.append((name, value, held))
     if gone:
-        listed = ", ".join(f"{name} = {value!r} is {held:g}" for name, value, held in gone)
+        taken = [
+            told("{name} = {value!r} is {held:g}", name=name, value=value, held=held)
+            for name, value, held in gone
+        ]
         yield Finding(
             "constants-in-format", "note", place.where,
-            f"In {place.format} {listed}. Torch computes with settings in float32, where they keep "
-            "their values; an optimizer that holds them in the format does not.",
+            told(
+                "In {format} {settings}. Torch computes with settings in float32, where they keep "
+                "their values; an optimizer that holds them in the format does not.",
+                format=place.format, settings=joined(taken, ", "),
+            ),
             tuple(Evidence(name, value) for name, value, _ in gone),
             f"halfulp explain {gone[0][1]!r} --to {place.format}",
         )  # fmt: skip

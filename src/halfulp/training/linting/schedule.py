@@ -15,6 +15,7 @@ from torch.optim import Optimizer
 from torch.optim.lr_scheduler import LRScheduler, ReduceLROnPlateau
 
 from halfulp.errors import HalfulpError
+from halfulp.language import N_, told
 from halfulp.training.experiment import describe
 from halfulp.training.linting.probes import copied
 from halfulp.training.linting.records import Finding, evidence
@@ -130,7 +131,7 @@ def schedule_findings(found: Schedules, optimizer: Optimizer) -> list[Finding]:
     findings = []
     for index, group in enumerate(optimizer.param_groups):
         meant, held = ([step[index] for step in rates] for rates in found)
-        where = f"group {index}"
+        where = told("group {number}", number=index)
         zero = [step for step, rate in enumerate(meant) if rate == 0]
         if zero:
             findings.append(_zero(where, zero, len(meant)))
@@ -144,10 +145,15 @@ def schedule_findings(found: Schedules, optimizer: Optimizer) -> list[Finding]:
 
 
 def _zero(where: str, zero: list[int], length: int) -> Finding:
-    first = "begins with 0: the first step changes no weight" if zero[0] == 0 else "reaches 0"
+    text = N_("The schedule reaches 0; {zero} of {all} steps have a learning rate of 0.")
+    if zero[0] == 0:
+        text = N_(
+            "The schedule begins with 0: the first step changes no weight; {zero} of {all} steps "
+            "have a learning rate of 0."
+        )
     return Finding(
         "schedule-zero", "note", where,
-        f"The schedule {first}; {len(zero)} of {length} steps have a learning rate of 0.",
+        told(text, zero=len(zero), all=length),
         evidence(steps=len(zero), of=length),
     )  # fmt: skip
 
@@ -155,8 +161,10 @@ def _zero(where: str, zero: list[int], length: int) -> Finding:
 def _underflow(where: str, gone: list[int], meant: list[float]) -> Finding:
     return Finding(
         "schedule-underflow", "warning", where,
-        f"{len(gone)} of {len(meant)} scheduled learning rates are 0 where they act, the first "
-        f"{meant[gone[0]]:g} at step {gone[0]}.",
+        told(
+            "{gone} of {all} scheduled learning rates are 0 where they act, the first {rate:g} at "
+            "step {step}.", gone=len(gone), all=len(meant), rate=meant[gone[0]], step=gone[0],
+        ),
         evidence(steps=len(gone), of=len(meant), rate=meant[gone[0]]),
     )  # fmt: skip
 
@@ -165,7 +173,10 @@ def _repeated(where: str, meant: list[float], held: list[float], dtype: str) -> 
     name = dtype.removeprefix("torch.")
     return Finding(
         "schedule-repeats", "warning", where,
-        f"The learning rate is a {name} tensor: of {len(set(meant))} rates that the schedule means "
-        f"it tells {len(set(held))} apart. Hold it in float32, or as a number.",
+        told(
+            "The learning rate is a {dtype} tensor: of {meant} rates that the schedule means it "
+            "tells {held} apart. Hold it in float32, or as a number.",
+            dtype=name, meant=len(set(meant)), held=len(set(held)),
+        ),
         evidence(meant=len(set(meant)), held=len(set(held))),
     )  # fmt: skip

@@ -12,6 +12,7 @@ from torch.optim import Optimizer
 
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
+from halfulp.language import N_, told
 from halfulp.training.linting import gradients
 from halfulp.training.linting.gradients import Rehearsal
 from halfulp.training.linting.lost_prediction import Gradients, Sample, Shadow, follow
@@ -84,16 +85,20 @@ def predicted(asked: Asked) -> Predicted:
         if (why := refusal(asked.optimizer, index)) is not None
     ]  # fmt: skip
     if refused or not asked.members:
-        why = f"its step cannot be taken alone ({refused[0]})" if refused else "it updates nothing"
-        sentence = f"No lost updates are predicted for {name}: {why}."
+        text = N_("No lost updates are predicted for {name}: it updates nothing.")
+        if refused:
+            text = N_(
+                "No lost updates are predicted for {name}: its step cannot be taken alone ({why})."
+            )
+        sentence = told(text, name=name, why=refused[0] if refused else "")
         return Predicted("none", 0, [], [Finding("not-predicted", "note", name, sentence)])
     samples, left_out = samples_of(asked.members, asked.optimizer, asked.sample)
     findings = []
     if left_out:
-        sentence = (
-            f"{len(left_out)} parameters are not predicted: {name} needs all of a parameter for "
-            "its update, and these are large."
-        )
+        sentence = told(
+            "{n} parameters are not predicted: {name} needs all of a parameter for its update, and "
+            "these are large.", n=len(left_out), name=name,
+        )  # fmt: skip
         findings.append(Finding("not-predicted", "note", few(left_out), sentence))
     source, samples = _source(asked, samples, findings)
     if source == "none" or not samples:
@@ -136,8 +141,10 @@ def _rehearsed(
 def _overflow_finding(name: str, running: bool, step: int) -> Finding:
     return Finding(
         "not-finite", "error" if running else "warning", name,
-        f"With weights in {name} the gradients of step {step} are not finite: nothing is "
-        "predicted from there on.",
+        told(
+            "With weights in {format} the gradients of step {step} are not finite: nothing is "
+            "predicted from there on.", format=name, step=step,
+        ),
         evidence(step=step),
     )  # fmt: skip
 
@@ -156,14 +163,15 @@ def _source(
     if having:
         if len(having) < len(samples):
             names = [s.name for s in samples if s.parameter.grad is None]
-            sentence = f"{len(names)} parameters have no gradient, and are not predicted."
+            sentence = told("{n} parameters have no gradient, and are not predicted.", n=len(names))
             findings.append(Finding("not-predicted", "note", few(names), sentence))
         return "present", having
-    sentence = (
-        f"No lost updates are predicted: those of {type(asked.optimizer).__name__} go by how large "
-        "gradients are. Give batches and loss, or gradients, or call backward before."
+    sentence = told(
+        "No lost updates are predicted: those of {optimizer} go by how large gradients are. Give "
+        "batches and loss, or gradients, or call backward before.",
+        optimizer=type(asked.optimizer).__name__,
     )
-    findings.append(Finding("not-predicted", "note", "gradients", sentence))
+    findings.append(Finding("not-predicted", "note", told("gradients"), sentence))
     return ("noise" if invariant else "none"), invariant
 
 
@@ -181,7 +189,7 @@ def _shadows(asked: Asked, samples: list[Sample]) -> list[tuple[str, bool, Shado
     found = []
     running = [dtype_name(s.parameter) for s in samples]
     if len(set(running)) > 1 or running[0] not in asked.formats:
-        label = running[0] if len(set(running)) == 1 else "as it is"
+        label = running[0] if len(set(running)) == 1 else told("as it is")
         found.append((label, True, Shadow(asked.optimizer, samples, running)))
     for name in asked.formats:
         same = set(running) == {name}
@@ -210,28 +218,45 @@ def share_findings(
         step, part = looked[losing[0]], shares[losing[0]]
         yield Finding(
             "schedule-loses", "warning", share.name,
-            f"At step {step} of {len(rates)} the learning rate is {max(rates[step]):.3g}: of "
-            f"updates as large as the last predicted ones, but for that, {100 * part:.1f} % would "
-            f"be lost in {share.name}.",
+            told(
+                "At step {step} of {all} the learning rate is {rate:.3g}: of updates as large as "
+                "the last predicted ones, but for that, {part:.1f} % would be lost in {format}.",
+                step=step, all=len(rates), rate=max(rates[step]), part=100 * part,
+                format=share.name,
+            ),
             evidence(step=step, rate=max(rates[step]), share=part),
         )  # fmt: skip
 
 
 def _lost_finding(share: FormatShare, shadow: Shadow, steps: int) -> Finding:
-    verb = "will be" if share.running else "would be"
-    counted = f"{share.lost:,} of {share.updates:,}"
-    sentence = f"In {share.name} {100 * share.share:.1f} % of the updates of the first {steps} "
-    sentence += f"steps {verb} lost: {counted} round away"
+    text = N_(
+        "In {format} {part:.1f} % of the updates of the first {steps} steps would be lost: "
+        "{lost:,} of {updates:,} round away{such}. A float32 master, Kahan's compensation or "
+        "stochastic rounding keeps them."
+    )
+    if share.running:
+        text = N_(
+            "In {format} {part:.1f} % of the updates of the first {steps} steps will be lost: "
+            "{lost:,} of {updates:,} round away{such}. A float32 master, Kahan's compensation or "
+            "stochastic rounding keeps them."
+        )
+    such: str = ""
     numbers: tuple[Evidence, ...] = evidence(lost=share.lost, updates=share.updates)
     example, command = shadow.example(), None
     if example is not None:
         name, weight, update, kept = example
-        sentence += f", such as {update:.3g} on {weight:.6g} in {name}"
+        such = told(
+            ", such as {update:.3g} on {weight:.6g} in {name}",
+            update=update, weight=weight, name=name,
+        )  # fmt: skip
         numbers += evidence(weight=weight, update=update)
         command = (
             f"halfulp walk --weight {weight!r} --gradient {update!r} --gradient-format none "
             f"--format {kept} --steps {steps}"
         )
     severity = "warning" if share.share >= GRAVE else "note"
-    advice = ". A float32 master, Kahan's compensation or stochastic rounding keeps them."
-    return Finding("updates-lost", severity, share.name, sentence + advice, numbers, command)
+    sentence = told(
+        text, format=share.name, part=100 * share.share, steps=steps, lost=share.lost,
+        updates=share.updates, such=such,
+    )  # fmt: skip
+    return Finding("updates-lost", severity, share.name, sentence, numbers, command)

@@ -168,6 +168,11 @@ class Watch:
         """
         return findings(self.run)
 
+    def __repr__(self) -> str:
+        state = "open" if self.is_open else "closed" if self.is_enabled else "not enabled"
+        name = type(self.model).__name__
+        return f"<Watch of {name}, {state}: {self.step} steps, looked at every {self.every}>"
+
     def __enter__(self) -> Watch:
         if self.failure is None and self.is_enabled and not self.is_open:
             raise HalfulpError("this watch was closed: call watch again for a new one")

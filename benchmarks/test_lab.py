@@ -1,0 +1,117 @@
+"""How fast the lab answers: a click, a page, a cold start, and fifty who click at once."""
+
+from __future__ import annotations
+
+import asyncio
+import statistics
+import subprocess
+import sys
+import threading
+import time
+from collections.abc import Iterator
+from pathlib import Path
+from typing import Any
+from urllib.request import Request, urlopen
+
+import httpx2
+import pytest
+
+from halfulp.lab import rendering
+from halfulp.lab.server import bound, server_on
+from halfulp.lab.views import VIEWS
+
+CLIENTS, CLICKS = 50, 20
+OWN = ("htmx-2.0.11.min.js", "lab.js")
+
+
+@pytest.fixture(scope="module")
+def lab(tmp_path_factory: pytest.TempPathFactory) -> Iterator[str]:
+    folder = tmp_path_factory.mktemp("runs").resolve()
+    with bound("127.0.0.1", 0) as listening:
+        server = server_on(listening, folder)
+        thread = threading.Thread(target=server.run, kwargs={"sockets": [listening]}, daemon=True)
+        thread.start()
+        yield f"http://127.0.0.1:{listening.getsockname()[1]}"
+        server.should_exit = True
+        thread.join()
+
+
+def answer(url: str, part: bool = False) -> bytes:
+    headers = {"HX-Request": "true"} if part else {}
+    with urlopen(Request(url, headers=headers)) as found:
+        text: bytes = found.read()
+        return text
+
+
+def milliseconds(work: Any) -> float:
+    start = time.perf_counter()
+    work()
+    return 1e3 * (time.perf_counter() - start)
+
+
+def click(lab: str, bit: int) -> bytes:
+    return answer(f"{lab}/bits?x=float16:0x3c{bit:x}c&format=float16&flip={bit}", part=True)
+
+
+def test_click(benchmark: Any, lab: str) -> None:
+    for bit in range(16):
+        click(lab, bit)
+    took = [milliseconds(lambda bit=i % 16: click(lab, bit)) for i in range(400)]
+    benchmark.pedantic(lambda: click(lab, 3), rounds=20)
+    share = statistics.quantiles(took, n=100)
+    print(f"\n  a bit click: {share[49]:.1f} ms, 99th percentile {share[98]:.1f} ms")
+
+
+def test_pages(benchmark: Any, lab: str) -> None:
+    shared = len(rendering.styles().encode()) + sum(len(rendering.static(n)) for n in OWN)
+    for view in VIEWS:
+        text = answer(f"{lab}/{view}").decode()
+        figures = sum(len(part.partition("</script>")[0])
+                      for part in text.split('<script type="application/json">')[1:])  # fmt: skip
+        size = (len(text) - figures + shared) / 1000
+        print(f"\n  {view}: {size:.0f} kB with styles and scripts, before figures", end="")
+    benchmark.pedantic(lambda: answer(f"{lab}/bits"), rounds=20)
+
+
+def test_cold_start(benchmark: Any, tmp_path: Path) -> None:
+    def start() -> float:
+        begun = time.perf_counter()
+        command = [Path(sys.executable).with_name("halfulp"), "lab", "--port", "0", "--no-browser"]
+        with subprocess.Popen(
+            [*command, "--runs", str(tmp_path)], stdout=subprocess.PIPE, text=True
+        ) as process:
+            assert process.stdout is not None
+            try:
+                answer(process.stdout.readline().split()[2] + "bits")
+                took = time.perf_counter() - begun
+            finally:
+                process.terminate()
+        return took
+
+    took = [start() for _ in range(5)]
+    benchmark.pedantic(lambda: None, rounds=1)
+    print(f"\n  cold start to the first view: {statistics.median(took):.2f} s of 5, "
+          f"{max(took):.2f} s at most")  # fmt: skip
+
+
+def test_fifty_at_once(benchmark: Any, lab: str) -> None:
+    async def client(number: int) -> list[float]:
+        async with httpx2.AsyncClient(timeout=30) as session:
+            took = []
+            for i in range(CLICKS):
+                start = time.perf_counter()
+                url = f"{lab}/bits?x={number}.{i}&format=float16&flip={i % 16}"
+                found = await session.get(url, headers={"HX-Request": "true"})
+                assert found.status_code == 200
+                took.append(1e3 * (time.perf_counter() - start))
+            return took
+
+    async def everyone() -> list[float]:
+        every = await asyncio.gather(*(client(n) for n in range(CLIENTS)))
+        return [took for each in every for took in each]
+
+    took = asyncio.run(everyone())
+    benchmark.pedantic(lambda: None, rounds=1)
+    share = statistics.quantiles(took, n=100)
+    print(f"\n  {CLIENTS} clients, {CLICKS} clicks each, at once: no error, {share[49]:.0f} ms, "
+          f"99th percentile {share[98]:.0f} ms")  # fmt: skip
