@@ -5,6 +5,8 @@ from __future__ import annotations
 import socket
 import threading
 import webbrowser
+from contextlib import suppress
+from importlib import import_module
 from pathlib import Path
 
 import uvicorn
@@ -25,9 +27,19 @@ def serve(port: int, runs: Path, *, host: str = LOOPBACK, browser: bool = True) 
         address = f"{_named(host)}:{listening.getsockname()[1]}"
         server = server_on(listening, runs, host)
         print(f"halfulp lab: http://{address}/  (Ctrl-C ends it)", flush=True)
+        if any(runs.glob("*.json")):
+            preparing = threading.Timer(1.0, _prepare)
+            preparing.daemon = True
+            preparing.start()
         if browser:
             threading.Timer(0.3, webbrowser.open, [f"http://{address}/"]).start()
         server.run(sockets=[listening])
+
+
+def _prepare() -> None:
+    """Import what comparisons need before one is asked for: torch takes seconds, once."""
+    with suppress(HalfulpError):
+        import_module("halfulp.training.comparison")
 
 
 def server_on(listening: socket.socket, runs: Path, host: str = LOOPBACK) -> uvicorn.Server:

@@ -5,11 +5,12 @@ from __future__ import annotations
 import asyncio
 from collections import OrderedDict
 from collections.abc import Mapping
+from contextlib import suppress
 from hashlib import sha256
 from threading import Lock
 from typing import Any
 
-from starlette.requests import Request
+from starlette.requests import ClientDisconnect, Request
 
 from halfulp.errors import HalfulpError
 from halfulp.language import translate as _
@@ -62,15 +63,16 @@ async def take(request: Request, uploads: Uploads) -> str:
     total = _length(request.headers)
     found = bytearray()
     checked = False
-    async for chunk in request.stream():
-        found += chunk
-        if len(found) > total:
-            raise HalfulpError(
-                _("the upload is longer than it said: {total} bytes").format(total=total)
-            )
-        if not checked and (len(found) >= PREFIX or len(found) == total):
-            _check(bytes(found[:PREFIX]), total)
-            checked = True
+    with suppress(ClientDisconnect):  # what was sent is too short then
+        async for chunk in request.stream():
+            found += chunk
+            if len(found) > total:
+                raise HalfulpError(
+                    _("the upload is longer than it said: {total} bytes").format(total=total)
+                )
+            if not checked and (len(found) >= PREFIX or len(found) == total):
+                _check(bytes(found[:PREFIX]), total)
+                checked = True
     if len(found) != total:
         raise HalfulpError(
             _("the upload ended after {found} of {total} bytes").format(

@@ -27,6 +27,11 @@ from halfulp.runs.samples import (
     Way,
 )
 
+# A view in place of a table could compute for ever; ours has none.
+FOREIGN = (
+    "SELECT count(*) FROM sqlite_master WHERE type IN ('view', 'trigger') "
+    "OR sql LIKE 'CREATE VIRTUAL%'"
+)
 WRITTEN = N_("that halfulp.training.watch(…, log=…) wrote")
 
 
@@ -70,7 +75,7 @@ class Run:
         self._connection, self.path = connection, path
         application = self._one("PRAGMA application_id")
         version = self._one("PRAGMA user_version")
-        if application != APPLICATION:
+        if application != APPLICATION or self._one(FOREIGN):
             raise HalfulpError(
                 _("{path} is an SQLite file, but no log {written}").format(
                     path=path, written=_(WRITTEN)
