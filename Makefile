@@ -16,7 +16,7 @@ NEED_EXTRAS := src/halfulp/training src/halfulp/report src/halfulp/lab src/halfu
 	tests/test_comparison.py tests/test_memory.py tests/test_report.py tests/test_peers.py \
 	tests/test_torch.py tests/test_jax.py tests/test_examples.py tests/trainings.py tests/processes.py tests/test_linting.py tests/test_planted_faults.py tests/test_watching.py tests/test_origins.py tests/test_watching_compiled.py tests/test_watching_ranks.py tests/test_adapters.py tests/test_recorded_gradients.py \
 	src/halfulp/widgets src/halfulp/explanations/markup.py src/halfulp/explanations/drawings.py src/halfulp/explanations/trajectories.py \
-	tests/test_lab_guard.py tests/test_lab_numbers.py tests/test_notebook.py tests/test_widgets.py tests/test_tutorial.py tests/tutorial.py \
+	tests/test_lab_guard.py tests/test_lab_safety.py tests/test_lab_numbers.py tests/test_notebook.py tests/test_widgets.py tests/test_tutorial.py tests/tutorial.py \
 	tests/browser.py tests/test_lab_browser.py tests/test_lab_bits_browser.py tests/test_lab_looks_browser.py tests/test_lab_figures_browser.py
 
 .PHONY: setup demo test browser lint core check bench translations tutorial prove lock clean

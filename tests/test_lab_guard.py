@@ -330,7 +330,7 @@ def test_no_number_takes_long(client: TestClient, x: str) -> None:
      ("-1e-10", "3e-14"), ("1e-19999", "1e-19999"), ("0", "0")],
 )  # fmt: skip
 def test_no_walk_takes_long(client: TestClient, target: str, weight: str, gradient: str) -> None:
-    for steps in ("1", "999", "1000", "1001"):
+    for steps in ("1", "1001", "10000"):
         fields = {"weight": weight, "gradient": gradient, "format": target, "steps": steps}
         check_quick(client, url("walk", **fields))
         check_quick(client, url("walk", **fields, rate="1e-3", gradient_format="float32"))

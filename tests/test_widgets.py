@@ -13,7 +13,7 @@ from comm.base_comm import BaseComm
 from playwright.sync_api import Browser, Page, expect
 
 import halfulp as hu
-from halfulp.explanations.walk_fields import DEFAULTS
+from halfulp.explanations.walk_fields import DEFAULTS, MOST_STEPS
 from halfulp.language import use
 from halfulp.widgets import Panel
 
@@ -141,7 +141,7 @@ def test_a_walk_follows_its_fields_and_the_slider() -> None:
     kernel.told({"weight": "65504", "gradient": "32"})
     assert widget.share == "", "beyond the largest number there is no gap"
     kernel.told({"steps": "0"})
-    assert "give a whole number from 1 to 10000" in widget.html
+    assert f"give a whole number from 1 to {MOST_STEPS}" in widget.html
 
 
 def test_widgets_take_what_the_functions_take() -> None:
