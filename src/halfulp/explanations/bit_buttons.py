@@ -6,7 +6,7 @@ from collections.abc import Mapping
 
 from halfulp.catalogue import Format, format
 from halfulp.errors import HalfulpError
-from halfulp.explanations.bits import BitsSheet, bits_sheet, flipped, stepped
+from halfulp.explanations.bits import BitsSheet, bits_sheet, code_of, flipped, stepped
 from halfulp.explanations.fields import whole
 from halfulp.language import translate as _
 
@@ -27,11 +27,10 @@ def pressed_sheet(x: str, target: str | Format, pressed: Mapping[str, str]) -> B
     'float16:0b0011110000000000'
     """
     text = pressed.get("go", _typed(x, target))
-    sheet = bits_sheet(text, pressed.get("into", target))
-    code = _pressed(sheet, pressed)
-    if code == sheet.number:
-        return sheet
-    return bits_sheet(f"{sheet.format.name}:{sheet.format.hex(code)}", sheet.format)
+    found = format(pressed.get("into", target))
+    before = code_of(text, found)
+    code = _pressed(before, found, pressed)
+    return bits_sheet(text if code == before else f"{found.name}:{found.hex(code)}", found)
 
 
 def _typed(text: str, target: str | Format) -> str:
@@ -43,9 +42,8 @@ def _typed(text: str, target: str | Format) -> str:
     return text
 
 
-def _pressed(sheet: BitsSheet, pressed: Mapping[str, str]) -> int:
-    """The code that buttons made of a code."""
-    code, target = sheet.number, sheet.format
+def _pressed(code: int, target: Format, pressed: Mapping[str, str]) -> int:
+    """The code that buttons make of a code."""
     if "flip" in pressed:
         code = flipped(code, target, _place(pressed["flip"]))
     if "places" in pressed:

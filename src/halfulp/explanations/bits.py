@@ -5,7 +5,7 @@ from __future__ import annotations
 from dataclasses import dataclass
 from fractions import Fraction
 
-from halfulp.arithmetic import operand
+from halfulp.arithmetic import Operand, operand
 from halfulp.casting import cast_to, code_number, number_code
 from halfulp.catalogue import Format, binade, format, formats
 from halfulp.errors import HalfulpError
@@ -70,11 +70,8 @@ def bits_sheet(x: str, target: str | Format) -> BitsSheet:
 
     Raises HalfulpError for what is no number, and for unknown formats.
     """
-    found = format(target)
-    given = operand(x)
-    code = cast_to(found).detail(given.number).code
-    if given.format == found and _is_code(x):  # it stays itself: there are several NaN
-        code = int(x.partition(":")[2].strip(), 0)
+    found, given = format(target), operand(x)
+    code = _placed(x, given, found)
     value = code_number(found, code)
     return BitsSheet(
         input=given.text, given=given.given, format=found, code=found.hex(code),
@@ -85,6 +82,21 @@ def bits_sheet(x: str, target: str | Format) -> BitsSheet:
         around=_around(found, code), landmarks=FormatSheet.of(found).landmarks,
         beside=tuple(_beside(f, given.given) for f in formats()),
     )  # fmt: skip
+
+
+def code_of(x: str, target: Format) -> int:
+    """The code of a number in a format, as :func:`bits_sheet` reads it.
+
+    >>> hex(code_of("1.5", format("float16")))
+    '0x3e00'
+    """
+    return _placed(x, operand(x), target)
+
+
+def _placed(x: str, given: Operand, target: Format) -> int:
+    if given.format == target and _is_code(x):  # it stays itself: there are several NaN
+        return int(x.partition(":")[2].strip(), 0)
+    return cast_to(target).code(given.number)
 
 
 def flipped(code: int, target: Format, bit: int) -> int:
