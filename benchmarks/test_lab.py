@@ -17,6 +17,8 @@ import httpx2
 import pytest
 
 from halfulp.lab import rendering
+from halfulp.lab.app import make_app
+from halfulp.lab.server import hosts_of
 from halfulp.lab.views import VIEWS
 
 CLIENTS, CLICKS = 50, 20
@@ -69,12 +71,39 @@ def test_click(benchmark: Any, lab: str) -> None:
     print(f"\n  a bit click: {share[49]:.1f} ms, 99th percentile {share[98]:.1f} ms")
 
 
+def test_click_in_process(benchmark: Any, tmp_path: Path) -> None:
+    """The same without a socket and its protocol."""
+    app = make_app(hosts_of("127.0.0.1", 80), tmp_path.resolve())
+    headers = [(b"host", b"127.0.0.1"), (b"hx-request", b"true")]
+
+    def click(bit: int) -> None:
+        query = f"x=float16:0x3c{bit:x}c&format=float16&flip={bit}".encode()
+        scope = {
+            "type": "http", "http_version": "1.1", "method": "GET", "scheme": "http",
+            "path": "/bits", "query_string": query, "headers": headers, "server": ("127.0.0.1", 80),
+        }  # fmt: skip
+        asyncio.run(app(scope, received, sent))
+
+    async def received() -> dict[str, Any]:
+        return {"type": "http.request", "body": b""}
+
+    async def sent(message: Any) -> None:
+        assert message.get("status", 200) == 200
+
+    for bit in range(16):
+        click(bit)
+    took = [milliseconds(lambda bit=i % 16: click(bit)) for i in range(400)]
+    benchmark.pedantic(lambda: click(3), rounds=20)
+    share = statistics.quantiles(took, n=100)
+    print(f"\n  in process: {share[49]:.1f} ms, 99th percentile {share[98]:.1f} ms")
+
+
 def test_pages(benchmark: Any, lab: str) -> None:
     shared = len(rendering.styles().encode()) + sum(len(rendering.static(n)) for n in OWN)
     for view in VIEWS:
-        text = answer(f"{lab}/{view}").decode()
-        figures = sum(len(part.partition("</script>")[0])
-                      for part in text.split('<script type="application/json">')[1:])  # fmt: skip
+        text = answer(f"{lab}/{view}")
+        figures = sum(len(part.partition(b"</script>")[0])
+                      for part in text.split(b'<script type="application/json">')[1:])  # fmt: skip
         size = (len(text) - figures + shared) / 1000
         print(f"\n  {view}: {size:.0f} kB with styles and scripts, before figures", end="")
     benchmark.pedantic(lambda: answer(f"{lab}/bits"), rounds=20)

@@ -18,7 +18,7 @@ Point = tuple[float, float]
 def coded(page: Page, code: str) -> None:
     """The page comes to show a code."""
     expect(page.locator("[data-row=code] dd")).to_have_text(code)
-    assert page.locator("[data-code]").get_attribute("data-code") == code
+    assert page.locator(".hu-bitsheet").get_attribute("data-code") == code
     assert is_same_document(page)
 
 

@@ -20,6 +20,8 @@ from typing import Any
 
 import numpy as np
 import pytest
+from hypothesis import HealthCheck, given, settings
+from hypothesis import strategies as st
 from starlette.testclient import TestClient
 
 from halfulp.errors import HalfulpError
@@ -28,7 +30,7 @@ from halfulp.lab.app import make_app
 from halfulp.lab.uploads import MOST_BYTES, MOST_KEPT, Uploads
 from halfulp.lab.views import VIEWS
 from halfulp.runs.log import VERSION, LogWriter
-from test_lab_guard import HOST, Page, alert_of, npy, url
+from test_lab_guard import HOST, SECONDS, Page, alert_of, npy, url
 from test_runs import ABOUT, written
 
 pytestmark = pytest.mark.extra
@@ -588,3 +590,53 @@ def test_a_log_that_is_written_is_not_changed(client: TestClient, folder: Path) 
     assert asked(client, "open.db") == ["", "", ""]
     assert sorted(path.name for path in folder.iterdir()) == before
     writer.close()
+
+
+# Numbers that take long, in any mixture; those of test_lab_guard one by one.
+
+LONG = (
+    "255^-20000", "3^-20000/255^20000", "1e-19999/7^19999", "7^19999/3^19999", "9" * 390 + "^-20000",
+    "9" * 390 + "^20000", "1e20000/7^20000", "2^-20000", "e16m112b-65536:0x7ffe" + "f" * 28,
+    "e16m112b65536:1", f"1/{10**390 + 1}", f"-{10**190 + 9}/{10**200 + 357}", "1/1999", "1.125", "0.1",
+    "-0", "nan", "0x" + "f" * 300 + "p-19999", "1e999999999", "65504", "5e-324",
+)  # fmt: skip
+ODD = (
+    "float16", "float64", "e16m112", "e16m112b65536", "e16m112b-65536", "e16m0b-65536", "e1m112",
+    "ue16m0fn_nozero", "e16m112_nosub", "p3109_k16p1se", "float8_e5m2fnuz", "e4m3b7_nosub",
+)  # fmt: skip
+NUMBERS = {"x", "a", "b", "weight", "gradient", "rate", "scale", "keep", "code", "go"}
+FORMATS = {"format", "a_format", "b_format", "in", "gradient_format", "into", "open"}
+LISTS = {"via", "to", "formats", "name"}
+
+
+def mixed(view: str) -> st.SearchStrategy[dict[str, str]]:
+    """Fields and buttons of a view with what takes long."""
+    found = VIEWS[view]
+    values: dict[str, st.SearchStrategy[str]] = {}
+    for name in (*found.defaults, *found.keys):
+        if view == "base" and name in ("from", "to"):
+            values[name] = st.integers(2, 36).map(str)
+        elif name in NUMBERS:
+            values[name] = st.sampled_from(LONG)
+        elif name in FORMATS:
+            values[name] = st.sampled_from(("", "none", *ODD))
+        elif name in LISTS:
+            values[name] = st.lists(st.sampled_from(ODD), max_size=12).map(",".join)
+        elif name == "steps":
+            values[name] = st.sampled_from(("10000", "999"))
+        elif name in ("share", "step", "turn", "power"):
+            values[name] = st.sampled_from(("0", "6", "-6", "1000000"))
+    return st.fixed_dictionaries({}, optional=values)
+
+
+@pytest.mark.parametrize("view", [name for name in VIEWS if name != "runs"])
+@settings(max_examples=25, suppress_health_check=list(HealthCheck))
+@given(data=st.data())
+def test_no_mixture_takes_long(client: TestClient, view: str, data: st.DataObject) -> None:
+    fields = data.draw(mixed(view))
+    for path in (view, f"{view}/export"):
+        start = time.process_time()
+        answer = client.get(url(path, **fields))
+        took = time.process_time() - start
+        assert answer.status_code in (200, 303), answer.text[:300]
+        assert took < SECONDS, (took, fields)

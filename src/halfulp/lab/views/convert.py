@@ -33,6 +33,8 @@ def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
                 found=len(via) + len(to), most=MOST_LINKS
             )
         )
+    if not to:  # the last format is the one it comes to, wherever it is named
+        via, to = via[:-1], via[-1:]
     profile = state["profile"]
     for name in to if profile else ():
         require(profile, format(name))
@@ -44,9 +46,8 @@ def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
         "difference": _difference(state, to),
     }
     rounding = state["rounding"] if state["rounding"] != "nearest_even" else None
-    # Of the formats in turn, those before the last may be named either way.
-    last = {"via": state["via"], "to": state["to"]} if to else {"to": state["via"]}
-    said = command("explain", state["x"], **last, rounding=rounding, profile=profile)
+    said = command("explain", state["x"], via=",".join(via), to=",".join(to), rounding=rounding,
+                   profile=profile)  # fmt: skip
     return Content(state, shown, said)
 
 

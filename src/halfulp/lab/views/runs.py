@@ -95,8 +95,14 @@ def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
         for i, section in enumerate(shown["sections"])
         for j, figure in enumerate(section.figures)
     }
-    said = command("report", chosen.name, html=str(Path(chosen.name).with_suffix(".html")))
+    page = Path(chosen.name).with_suffix(".html")
+    said = command("report", in_shell(chosen.name), html=in_shell(page.name))
     return Content(state, shown, said, figures)
+
+
+def in_shell(name: str) -> str:
+    """A file of the folder as a command takes it, which is no option then."""
+    return f"./{name}" if name.startswith("-") else name
 
 
 @contextmanager

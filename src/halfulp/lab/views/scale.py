@@ -14,7 +14,7 @@ from halfulp.explanations.fields import whole
 from halfulp.explanations.markup import markup
 from halfulp.lab.state import State, names
 from halfulp.lab.view import Content, View, command
-from halfulp.lab.views.runs import files_in, run_file, understood
+from halfulp.lab.views.runs import files_in, in_shell, run_file, understood
 from halfulp.language import N_
 from halfulp.language import translate as _
 
@@ -59,7 +59,7 @@ def _named(source: str) -> str:
     """What the command line calls a source; an upload has no name there but the file's own."""
     if source.startswith(UPLOAD):
         return _("FILE.npy")
-    return source.removeprefix(RUN)
+    return in_shell(source.removeprefix(RUN)) if source.startswith(RUN) else source
 
 
 @contextmanager
