@@ -17,12 +17,11 @@ import httpx2
 import pytest
 
 from halfulp.lab import rendering
-from halfulp.lab.app import make_app
+from halfulp.lab.app import FILES, make_app
 from halfulp.lab.server import hosts_of
 from halfulp.lab.views import VIEWS
 
 CLIENTS, CLICKS = 50, 20
-OWN = ("htmx-2.0.11.min.js", "lab.js")
 
 
 @contextmanager
@@ -99,7 +98,8 @@ def test_click_in_process(benchmark: Any, tmp_path: Path) -> None:
 
 
 def test_pages(benchmark: Any, lab: str) -> None:
-    shared = len(rendering.styles().encode()) + sum(len(rendering.static(n)) for n in OWN)
+    own = (rendering.styles().encode(), rendering.script().encode())
+    shared = sum(map(len, (*own, rendering.static(FILES["htmx.js"]))))
     for view in VIEWS:
         text = answer(f"{lab}/{view}")
         figures = sum(len(part.partition(b"</script>")[0])

@@ -262,7 +262,7 @@ def test_the_address_that_htmx_pushes_is_one_line(client: TestClient) -> None:
 
 
 def test_saved_pages_hold_no_script_but_ours(client: TestClient) -> None:
-    own = {rendering.static("lab.js").decode(), str(rendering._plotly())}
+    own = {rendering.script(), str(rendering._plotly())}
     for view in VIEWS.values():
         fields = dict.fromkeys(view.defaults, MARKUP)
         for link in (f"/{view.name}/export", url(f"{view.name}/export", **fields)):

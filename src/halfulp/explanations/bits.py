@@ -10,7 +10,7 @@ from halfulp.casting import cast_to, code_number, number_code
 from halfulp.catalogue import Format, binade, format, formats
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number
-from halfulp.explanations.conversion import Fields, fields_of
+from halfulp.explanations.conversion import Fields, difference, fields_of
 from halfulp.explanations.formats import FormatSheet, Landmark
 from halfulp.language import translate as _
 from halfulp.records import Record
@@ -60,10 +60,6 @@ class BitsSheet(Record):
         """The code as an int."""
         return int(self.code, 16)
 
-    def neighbour(self, steps: int) -> str:
-        """The code so many numbers up the number line, or its own at the ends."""
-        return self.format.hex(stepped(self.format, self.number, steps))
-
 
 def bits_sheet(x: str, target: str | Format) -> BitsSheet:
     """A number, or a code such as ``float16:0x3c7c``, looked at in a format.
@@ -76,7 +72,7 @@ def bits_sheet(x: str, target: str | Format) -> BitsSheet:
     return BitsSheet(
         input=given.text, given=given.given, format=found, code=found.hex(code),
         bits=f"{code:0{found.width}b}", fields=fields_of(found, code), value=value,
-        hexadecimal=hexadecimal(value), error=_difference(value, given.given),
+        hexadecimal=hexadecimal(value), error=difference(value, given.given),
         error_ulps=_ulps(value, given.given, found),
         ulp=found.ulp(value.value) if value.is_finite else None,
         around=_around(found, code), landmarks=FormatSheet.of(found).landmarks,
@@ -172,16 +168,12 @@ def _around(target: Format, code: int) -> tuple[Landmark, ...]:
 
 def _beside(target: Format, given: Number) -> Beside:
     value = cast_to(target).number(given)
-    error = _difference(value, given)
+    error = difference(value, given)
     same = not error if error is not None else value == given
     code = target.hex(number_code(target, value))
     return Beside(target, code, value, _ulps(value, given, target), same)
 
 
-def _difference(value: Number, given: Number) -> Fraction | None:
-    return value.value - given.value if value.is_finite and given.is_finite else None
-
-
 def _ulps(value: Number, given: Number, target: Format) -> Fraction | None:
-    error = _difference(value, given)
+    error = difference(value, given)
     return None if error is None else error / target.ulp(given.value)

@@ -3,6 +3,7 @@
 from __future__ import annotations
 
 from halfulp.explanations.bits import Beside, BitsSheet
+from halfulp.explanations.columns import cut
 from halfulp.explanations.page import Page, share, shown
 from halfulp.explanations.steps_text import coloured
 from halfulp.language import translate as _
@@ -11,8 +12,7 @@ from halfulp.language import translate as _
 def bits_page(s: BitsSheet) -> Page:
     """One number in one format, and beside it in all others."""
     out = Page()
-    title = s.input if len(s.input) <= 56 else s.input[:55] + "…"
-    out.line((title, "title"), (_("  in {format}").format(format=s.format), "dim"))
+    out.line((cut(s.input, 56), "title"), (_("  in {format}").format(format=s.format), "dim"))
     out.labelled(_("value"), (shown(s.value, 50), "title"), f"  ({_(s.fields.kind)})")
     if s.format.width <= 60:
         out.labelled(_("bits"), *coloured(s.fields), ("   " + s.code, "dim"))

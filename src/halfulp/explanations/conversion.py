@@ -132,7 +132,7 @@ def _chain(given: Operand, chain: list[Cast]) -> list[Conversion]:
     source, name = given.number, None if given.format is None else given.format.name
     for cast in chain:
         step = conversion(cast, source, name)
-        total = _difference(step.value, given.number)
+        total = difference(step.value, given.number)
         ulps = None if total is None else total / step.ulp
         results.append(replace(step, error_from_input=total, error_from_input_ulps=ulps))
         source, name = step.value, cast.target.name
@@ -143,7 +143,7 @@ def conversion(cast: Cast, source: Number, source_format: str | None = None) -> 
     """One cast of one number as data, from the very integers the rule worked on."""
     detail = cast.detail(source)
     value = code_number(cast.target, detail.code)
-    error = _difference(value, source)
+    error = difference(value, source)
     ulp = cast.target.ulp(source.value) if source.is_finite else cast.target.epsilon
     ulps = None if error is None else error / ulp
     kept, dropped, guard, second, sticky = _split(detail)
@@ -188,7 +188,8 @@ def fields_of(target: Format, code: int) -> Fields:
     return Fields(sign, exponent, fraction, max(field, target.least_field) - target.bias, kind)
 
 
-def _difference(value: Number, source: Number) -> Fraction | None:
+def difference(value: Number, source: Number) -> Fraction | None:
+    """How far a value is from its source; None where either is not finite."""
     both = value.is_finite and source.is_finite
     return value.value - source.value if both else None
 

@@ -14,11 +14,12 @@ from importlib.resources import files
 from types import ModuleType
 from typing import Any
 
-from jinja2 import Environment, PackageLoader, StrictUndefined, pass_context
+from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined, pass_context
 from jinja2.runtime import Context
 from markupsafe import Markup
 
 from halfulp.exact import Number, digits
+from halfulp.explanations.columns import cut
 from halfulp.explanations.page import STYLE_SHEET, in_notebook, share, shown
 from halfulp.language import plural, translate
 from halfulp.records import plain
@@ -30,11 +31,16 @@ LONGEST = 200  # characters of a binary expansion
 @cache
 def environment() -> Environment:
     """The templates of records, and what they may call."""
+    return templates("halfulp.explanations", **helpers())
+
+
+def templates(*packages: str, **called: Any) -> Environment:
+    """The templates of packages, the first one's before others' of the same name."""
     made = Environment(
-        loader=PackageLoader("halfulp.explanations"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
+        loader=ChoiceLoader([PackageLoader(package) for package in packages]), autoescape=True,
+        undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
     )  # fmt: skip
-    made.globals |= helpers()
+    made.globals |= called
     return made
 
 
@@ -68,8 +74,7 @@ def _renderer(record: Any) -> ModuleType:
 
 
 def _binary(value: Number) -> str:
-    text = str(digits(value, 2, limit=2000))
-    return text if len(text) <= LONGEST else text[: LONGEST - 1] + "…"
+    return cut(str(digits(value, 2, limit=2000)), LONGEST)
 
 
 def _fraction(value: Fraction) -> str:
@@ -90,11 +95,16 @@ def markup(record: Any, *, live: bool = False, prefix: str = "") -> Markup:
     ``live`` says that somebody answers its buttons, ``prefix`` tells its ids from others'.
     """
     name = f"{type(record).__name__}.html"
-    known = environment()
-    if name in known.list_templates():
-        made = known.get_template(name).render(record=record, live=live, prefix=prefix)
-        return Markup(made)
-    return Markup(record.page().html())
+    if name not in _names():
+        return Markup(record.page().html())
+    template = environment().get_template(name)
+    return Markup(template.render(record=record, live=live, prefix=prefix))
+
+
+@cache
+def _names() -> frozenset[str]:
+    """The templates there are; to list them is to read the folder."""
+    return frozenset(environment().list_templates())
 
 
 @pass_context
@@ -107,7 +117,16 @@ def _inner(context: Context, record: Any) -> Markup:
 @cache
 def style_sheet() -> str:
     """The styles of all templates."""
-    return STYLE_SHEET + files("halfulp.explanations").joinpath("templates/records.css").read_text()
+    return STYLE_SHEET + _beside("records.css")
+
+
+def drag_script() -> str:
+    """The script of bits that are dragged across, where somebody answers buttons."""
+    return _beside("drag.js")
+
+
+def _beside(name: str) -> str:
+    return files("halfulp.explanations").joinpath("templates", name).read_text(encoding="utf-8")
 
 
 def notebook(record: Any) -> str:

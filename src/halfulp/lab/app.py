@@ -18,15 +18,15 @@ from halfulp.catalogue import formats
 from halfulp.errors import HalfulpError
 from halfulp.lab import rendering
 from halfulp.lab.guard import HEADERS, Guard
-from halfulp.lab.state import State, state_of
+from halfulp.lab.state import State, filled
 from halfulp.lab.uploads import Uploads, take
 from halfulp.lab.view import Content, View
 from halfulp.lab.views import VIEWS
 from halfulp.language import LANGUAGES, from_header, use
 from halfulp.language import translate as _
 
-SCRIPTS = {"htmx.js": "htmx-2.0.11.min.js", "lab.js": "lab.js", "icon.svg": "icon.svg"}
-TYPES = {"js": "text/javascript", "css": "text/css", "svg": "image/svg+xml"}
+FILES = {"htmx.js": "htmx-2.0.11.min.js", "icon.svg": "icon.svg"}
+TYPES = {"js": "text/javascript", "svg": "image/svg+xml"}
 KEPT = {"cache-control": "max-age=86400"}
 FRESH = {"cache-control": "no-store", "vary": "HX-Request, Accept-Language"}
 
@@ -66,14 +66,16 @@ async def _static(request: Request) -> Response:
     name = request.path_params["name"]
     if name == "lab.css":
         return Response(rendering.styles(), media_type="text/css", headers=KEPT)
+    if name == "lab.js":
+        return Response(rendering.script(), media_type="text/javascript", headers=KEPT)
     if name == "plotly.js":
         from halfulp.report.figures import plotly_script
 
         return Response(plotly_script(), media_type="text/javascript", headers=KEPT)
-    if name not in SCRIPTS:
+    if name not in FILES:
         return await _missing(request, None)
     kind = TYPES[name.rpartition(".")[2]]
-    return Response(rendering.static(SCRIPTS[name]), media_type=kind, headers=KEPT)
+    return Response(rendering.static(FILES[name]), media_type=kind, headers=KEPT)
 
 
 async def _upload(request: Request) -> Response:
@@ -93,14 +95,12 @@ def _page_of(view: View) -> Endpoint:
         with use(_language(request)):
             part = request.headers.get("hx-request") == "true"
             restored = request.headers.get("hx-history-restore-request") == "true"
-            content, error = await _built(view, request)
+            whole = not part or restored
+            content, text = await _made(view, request, "page.html" if whole else "part.html")
             if content.elsewhere:
                 return _led(content.elsewhere, part)
-            whole = not part or restored
-            template = "page.html" if whole else "part.html"
-            text = _rendered(view, request.app.state.lab, content, error, template)
             headers = dict(FRESH)
-            if part and not restored:
+            if not whole:
                 headers |= _moves(request, content.state)
             return HTMLResponse(text, headers=headers)
 
@@ -125,28 +125,33 @@ def _moves(request: Request, state: State) -> dict[str, str]:
 def _export_of(view: View) -> Endpoint:
     async def export(request: Request) -> Response:
         with use(_language(request)):
-            content, error = await _built(view, request)
+            content, text = await _made(view, request, "export.html")
             if content.elsewhere:
                 return _led(content.elsewhere, False)
             name = f'attachment; filename="halfulp-{view.name}.html"'
-            text = _rendered(view, request.app.state.lab, content, error, "export.html")
             return HTMLResponse(text, headers=FRESH | {"content-disposition": name})
 
     return export
 
 
-async def _built(view: View, request: Request) -> tuple[Content, str]:
+async def _made(view: View, request: Request, template: str) -> tuple[Content, bytes]:
+    """What a view shows, and that as HTML."""
+    query, lab = dict(request.query_params), request.app.state.lab
+
+    def made() -> tuple[Content, bytes]:
+        content, error = _built(view, query, _asked(request), lab)
+        text = b"" if content.elsewhere else _rendered(view, lab, content, error, template)
+        return content, text
+
+    return await asyncio.to_thread(made) if view.is_slow else made()
+
+
+def _built(view: View, query: dict[str, str], language: str, lab: Lab) -> tuple[Content, str]:
     """What a view shows, and what is wrong with its fields."""
-    query = dict(request.query_params)
-    chosen = query.get("lang", "")
-    language = chosen if chosen in LANGUAGES else ""
-    lab: Lab = request.app.state.lab
     state = State(view.name, tuple(view.defaults.items()), (), language)
     try:
-        state = state_of(view.name, view.defaults, query, language)
+        state = filled(state, query)
         pressed = {name: query[name] for name in view.keys if name in query}
-        if view.is_slow:
-            return await asyncio.to_thread(view.build, state, pressed, lab), ""
         return view.build(state, pressed, lab), ""
     except HalfulpError as error:
         return Content(state, {}, ""), " ".join(str(error).split())
@@ -168,9 +173,14 @@ def _languages(view: View, state: State) -> list[tuple[str, str, str]]:
     return [(code, names[code], own.link(view.name, lang=code)) for code in LANGUAGES]
 
 
-def _language(request: Request) -> str:
+def _asked(request: Request) -> str:
+    """The language that was chosen on the page; "" where none was."""
     asked = request.query_params.get("lang", "")
-    return asked if asked in LANGUAGES else from_header(request.headers.get("accept-language", ""))
+    return asked if asked in LANGUAGES else ""
+
+
+def _language(request: Request) -> str:
+    return _asked(request) or from_header(request.headers.get("accept-language", ""))
 
 
 async def _missing(request: Request, error: Any) -> Response:

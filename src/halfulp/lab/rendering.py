@@ -7,26 +7,21 @@ from functools import cache
 from importlib.resources import files
 from typing import Any
 
-from jinja2 import ChoiceLoader, Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup
 
 from halfulp import __version__
-from halfulp.explanations.markup import helpers, style_sheet
+from halfulp.explanations.markup import drag_script, helpers, style_sheet, templates
 from halfulp.language import chosen
 
 
 @cache
 def environment() -> Environment:
     """The lab's own templates, and the records'."""
-    made = Environment(
-        loader=ChoiceLoader([PackageLoader("halfulp.lab"), PackageLoader("halfulp.explanations")]),
-        autoescape=True, undefined=StrictUndefined, trim_blocks=True, lstrip_blocks=True,
+    return templates(
+        "halfulp.lab", "halfulp.explanations", version=__version__, figure=figure, language=chosen,
+        styles=_styles, script=_script, plotly=_plotly, **helpers(),
     )  # fmt: skip
-    made.globals |= helpers() | {
-        "version": __version__, "figure": figure, "language": chosen, "styles": _styles,
-        "script": _script, "plotly": _plotly,
-    }  # fmt: skip
-    return made
 
 
 def render(template: str, **context: Any) -> str:
@@ -53,6 +48,12 @@ def styles() -> str:
 
 
 @cache
+def script() -> str:
+    """The lab's own script."""
+    return drag_script() + static("lab.js").decode()
+
+
+@cache
 def static(name: str) -> bytes:
     """A file that is served as it is."""
     return files("halfulp.lab").joinpath("static", name).read_bytes()
@@ -66,7 +67,7 @@ def _styles() -> Markup:
 
 
 def _script() -> Markup:
-    return Markup(static("lab.js").decode())
+    return Markup(script())
 
 
 def _plotly() -> Markup:

@@ -6,7 +6,9 @@ from collections.abc import Iterator, Mapping
 from dataclasses import dataclass, replace
 from urllib.parse import urlencode
 
+from halfulp.errors import HalfulpError
 from halfulp.explanations.fields import check_length
+from halfulp.language import translate as _
 
 
 @dataclass(frozen=True)
@@ -54,19 +56,28 @@ class State(Mapping[str, str]):
         return State(path, (), tuple(fields.items()), self.language).url
 
 
-def state_of(
-    view: str, defaults: Mapping[str, str], query: Mapping[str, str], language: str
-) -> State:
+def filled(empty: State, query: Mapping[str, str]) -> State:
     """The state that a query means; what the view does not know is left out.
 
     Raises HalfulpError for a field that is too long.
     """
-    for name in defaults:
+    for name in empty:
         check_length(name, query.get(name, ""))
-    empty = State(view, tuple(defaults.items()), (), language)
-    return empty.with_(**{name: query[name].strip() for name in defaults if name in query})
+    return empty.with_(**{name: query[name].strip() for name in empty if name in query})
 
 
 def names(state: Mapping[str, str], name: str) -> list[str]:
     """The names of a field that lists them with commas."""
     return [part.strip() for part in state[name].split(",") if part.strip()]
+
+
+def few_formats(state: Mapping[str, str], name: str, most: int) -> list[str]:
+    """The formats of such a field.
+
+    Raises HalfulpError where they are too many for a page.
+    """
+    found = names(state, name)
+    if len(found) > most:
+        told = _("{found} formats were named: the page shows up to {most}")
+        raise HalfulpError(told.format(found=len(found), most=most))
+    return found

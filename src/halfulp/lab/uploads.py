@@ -14,10 +14,10 @@ from starlette.requests import ClientDisconnect, Request
 
 from halfulp.errors import HalfulpError
 from halfulp.language import translate as _
+from halfulp.npy import PREFIX, header, read
 
 MOST_BYTES = 16 << 20  # of an upload
 MOST_KEPT = 4  # uploads; the one that was used longest ago goes first
-PREFIX = 64 << 10  # bytes that a header must lie in
 
 
 class Uploads:
@@ -30,7 +30,6 @@ class Uploads:
     def add(self, data: bytes) -> str:
         """Keep an array as gradients; its name."""
         from halfulp.loss_scales.sources import of_array
-        from halfulp.npy import read
 
         name = sha256(data).hexdigest()[:16]
         found = of_array("upload.npy", read(data))
@@ -71,7 +70,7 @@ async def take(request: Request, uploads: Uploads) -> str:
                     _("the upload is longer than it said: {total} bytes").format(total=total)
                 )
             if not checked and (len(found) >= PREFIX or len(found) == total):
-                _check(bytes(found[:PREFIX]), total)
+                header(bytes(found[:PREFIX]), total)
                 checked = True
     if len(found) != total:
         raise HalfulpError(
@@ -80,12 +79,6 @@ async def take(request: Request, uploads: Uploads) -> str:
             )
         )
     return await asyncio.to_thread(uploads.add, bytes(found))  # sorting millions takes a second
-
-
-def _check(prefix: bytes, total: int) -> None:
-    from halfulp.npy import header
-
-    header(prefix, total)
 
 
 def _length(headers: Mapping[str, str]) -> int:

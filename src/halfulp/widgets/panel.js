@@ -70,48 +70,6 @@ function put(html, result, root) {
   (same ?? result).focus({ preventScroll: true });
 }
 
-// Dragging sets all bits that it crosses to what the first one becomes; what does not move is a click.
-class Drag {
-  constructor(el, root, tell) {
-    Object.assign(this, { el, root, tell, first: null, places: new Set(), dropped: false });
-    el.addEventListener("pointerdown", (event) => this.begin(event));
-    el.addEventListener("pointermove", (event) => this.move(event));
-    for (const end of ["pointerup", "pointercancel"]) el.addEventListener(end, () => this.drop());
-  }
-  begin(event) {
-    const cell = event.target.closest("button.hu-cell");
-    if (!cell || event.button) return;
-    this.first = cell;
-    this.places.clear();
-    this.to = cell.getAttribute("aria-pressed") === "true" ? "0" : "1";
-  }
-  move(event) {
-    if (!this.first) return;
-    const under = this.root.elementFromPoint(event.clientX, event.clientY);
-    const cell = this.el.contains(under) ? under.closest("button.hu-cell") : null;
-    if (!this.places.size) {
-      if (cell === this.first) return;
-      this.el.setPointerCapture(event.pointerId); // so that its end is told wherever it is
-      this.paint(this.first);
-    }
-    if (cell) this.paint(cell);
-  }
-  paint(cell) {
-    if (this.places.has(cell.value)) return;
-    this.places.add(cell.value);
-    cell.setAttribute("aria-pressed", String(this.to === "1"));
-    cell.textContent = this.to;
-  }
-  drop() {
-    this.first = null;
-    if (!this.places.size) return;
-    this.tell({ places: [...this.places].join("."), to: this.to });
-    this.places.clear();
-    this.dropped = true; // a click that belongs to the drag comes next, or none
-    setTimeout(() => { this.dropped = false; }, 0);
-  }
-}
-
 function render({ model, el }) {
   const root = el.getRootNode();
   el.classList.add("hu-record", "hu-card");
@@ -119,11 +77,11 @@ function render({ model, el }) {
   el.innerHTML = model.get("form");
   const fields = new Fields(model, el, root);
   const { sender } = fields;
-  const drag = new Drag(el, root, (content) => sender.tell(content));
+  new Drag(el, root, (content) => sender.tell(content));
 
   el.addEventListener("click", ({ target }) => {
     const button = target.closest("button[name]");
-    if (!button || drag.dropped) return;
+    if (!button) return;
     fields.sayAll();
     sender.tell({ [button.name]: button.value });
   });

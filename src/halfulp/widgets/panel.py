@@ -14,7 +14,7 @@ from itertools import count
 from typing import Any, ClassVar, NamedTuple
 
 import anywidget
-from jinja2 import Environment, PackageLoader, StrictUndefined
+from jinja2 import Environment
 from markupsafe import Markup, escape
 from traitlets import Int, Unicode
 
@@ -22,7 +22,14 @@ from halfulp.catalogue import formats
 from halfulp.errors import HalfulpError
 from halfulp.exact import number
 from halfulp.explanations.fields import LONGEST, check_length
-from halfulp.explanations.markup import drawn, markup, notebook, style_sheet
+from halfulp.explanations.markup import (
+    drag_script,
+    drawn,
+    markup,
+    notebook,
+    style_sheet,
+    templates,
+)
 from halfulp.explanations.page import in_notebook
 from halfulp.language import chosen, translate, use
 
@@ -44,7 +51,7 @@ class Field(NamedTuple):
 class Panel(anywidget.AnyWidget):
     """A widget of fields over a result; each kind says which and what they mean."""
 
-    _esm = _FILES.joinpath("panel.js").read_text(encoding="utf-8")
+    _esm = drag_script() + _FILES.joinpath("panel.js").read_text(encoding="utf-8")
     _css = style_sheet() + _FILES.joinpath("panel.css").read_text(encoding="utf-8")
 
     form = Unicode().tag(sync=True)  # the fields, made once
@@ -153,9 +160,4 @@ def _sentence(error: HalfulpError) -> Markup:
 
 @cache
 def _environment() -> Environment:
-    made = Environment(
-        loader=PackageLoader("halfulp.widgets"), autoescape=True, undefined=StrictUndefined,
-        trim_blocks=True, lstrip_blocks=True,
-    )  # fmt: skip
-    made.globals["_"] = translate
-    return made
+    return templates("halfulp.widgets", _=translate)

@@ -1,5 +1,4 @@
 // What HTML and htmx have no word for: figures, dragging across bits, arrow keys, copying, uploads.
-"use strict";
 
 // Figures are data of the server, drawn as on paper; the style sheet turns their colours at night.
 function draw(part) {
@@ -45,40 +44,10 @@ function figures(part) {
   }
 }
 
-// Dragging sets all bits that it crosses to what the first one becomes.
-let drag = null;
-const cellAt = (event) => document.elementFromPoint(event.clientX, event.clientY)?.closest(".hu-cell");
-function paint(cell) {
-  drag.cells.add(cell);
-  cell.setAttribute("aria-pressed", String(drag.to === "1"));
-  cell.textContent = drag.to;
-}
-document.addEventListener("pointerdown", (event) => {
-  const cell = event.target.closest(".hu-cell");
-  if (!cell?.form || event.button) return;
-  const row = [...cell.parentElement.children];
-  drag = { row, last: cell, cells: new Set(), to: cell.getAttribute("aria-pressed") === "true" ? "0" : "1" };
+new Drag(document, document, (values, { form, parentElement: source }) => {
+  // From the form itself the pressed bit went along.
+  window.htmx.ajax("GET", form.getAttribute("action"), { source, target: "#view", swap: "outerHTML", values: { ...Object.fromEntries(new FormData(form)), ...values } });
 });
-document.addEventListener("pointermove", (event) => {
-  const cell = drag && cellAt(event);
-  if (!cell || cell === drag.last) return;
-  const [from, to] = [drag.last, cell].map((end) => drag.row.indexOf(end)).sort((a, b) => a - b);
-  drag.row.slice(from, to + 1).forEach(paint); // a quick hand leaves bits out
-  drag.last = cell;
-});
-document.addEventListener("pointerup", () => {
-  const done = drag;
-  drag = null;
-  if (!done?.cells.size) return;
-  const places = [...done.cells].map((cell) => cell.value).join(".");
-  const { form, parentElement: source } = done.last; // from the form itself the pressed bit went along
-  window.htmx.ajax("GET", form.getAttribute("action"), { source, target: "#view", swap: "outerHTML", values: { ...Object.fromEntries(new FormData(form)), places, to: done.to } });
-  // Where the drag ends on the bit that it began on, a click follows at once: it would flip that one.
-  const stop = (event) => { event.preventDefault(); event.stopPropagation(); };
-  document.addEventListener("click", stop, { capture: true });
-  setTimeout(() => document.removeEventListener("click", stop, { capture: true }));
-});
-document.addEventListener("pointercancel", () => { drag = null; });
 
 // ↑ and ↓ among the bits, and in the number: the next numbers of the format. A key that is held is
 // faster than answers: what comes in between goes together with the next request.

@@ -11,7 +11,7 @@ from halfulp.casting import code_number
 from halfulp.catalogue import format
 from halfulp.errors import HalfulpError
 from halfulp.exact import Number
-from halfulp.explanations.conversion import explain
+from halfulp.explanations.conversion import difference, explain
 from halfulp.explanations.profiles import profile_diff
 from halfulp.lab.state import State, names
 from halfulp.lab.view import Content, View, command
@@ -68,8 +68,7 @@ def _outcome(given: Operand, chain: Sequence[str], rounding: str, overflow: str 
         cast = profiled_cast(name, rounding, overflow)
         code = cast.code(value)
         source, value = value, code_number(cast.target, code)
-    both = value.is_finite and given.number.is_finite
-    error = value.value - given.number.value if both else None
+    error = difference(value, given.number)
     ulps = None if error is None else error / cast.target.ulp(source.value)
     return Outcome(rounding, value, cast.target.hex(code), error, ulps)
 

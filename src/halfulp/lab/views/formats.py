@@ -6,14 +6,12 @@ from collections.abc import Mapping
 from typing import Any
 
 from halfulp import catalogue
-from halfulp.errors import HalfulpError
 from halfulp.explanations.code_table import WIDEST, CodeTable
 from halfulp.explanations.formats import CatalogueTable, FormatSheet
 from halfulp.explanations.ranges import Ranges
-from halfulp.lab.state import State, names
+from halfulp.lab.state import State, few_formats
 from halfulp.lab.view import Content, View, command
 from halfulp.language import N_
-from halfulp.language import translate as _
 
 MOST_FORMATS = 12
 
@@ -26,13 +24,7 @@ def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
         x, target = pressed["code"], pressed["code"].partition(":")[0]
         return Content(state, {}, "", elsewhere=state.elsewhere("bits", x=x, format=target))
     state = state.with_(name=pressed["open"]) if "open" in pressed else state
-    chosen = names(state, "name")
-    if len(chosen) > MOST_FORMATS:
-        raise HalfulpError(
-            _("{found} formats were named: the page shows up to {most}").format(
-                found=len(chosen), most=MOST_FORMATS
-            )
-        )
+    chosen = few_formats(state, "name", MOST_FORMATS)
     record: Any = CatalogueTable.of(catalogue.formats())
     codes = None
     if len(chosen) == 1:

@@ -9,10 +9,12 @@ from functools import lru_cache
 from pathlib import Path
 from typing import Any
 
+from halfulp.catalogue import binade
 from halfulp.errors import HalfulpError
 from halfulp.explanations.fields import whole
 from halfulp.explanations.markup import markup
-from halfulp.lab.state import State, names
+from halfulp.gradients import recordings
+from halfulp.lab.state import State, few_formats
 from halfulp.lab.view import Content, View, command
 from halfulp.lab.views.runs import files_in, in_shell, run_file, understood
 from halfulp.language import N_
@@ -21,7 +23,6 @@ from halfulp.language import translate as _
 RUN, UPLOAD = "run:", "upload:"
 LEAST, MOST = -10, 40  # doublings that the slider covers
 MOST_FORMATS = 8
-BUILT_IN = ("digits", "gpt")
 
 
 def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
@@ -31,13 +32,7 @@ def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
 
     if "power" in pressed:
         state = state.with_(scale=f"2^{whole(pressed, 'power', LEAST, MOST)}")
-    formats = names(state, "formats")
-    if len(formats) > MOST_FORMATS:
-        raise HalfulpError(
-            _("{found} formats were named: the page shows up to {most}").format(
-                found=len(formats), most=MOST_FORMATS
-            )
-        )
+    formats = few_formats(state, "formats", MOST_FORMATS)
     scale_of(state["scale"])
     with _gradients(state["source"], lab) as gradients:
         found = scale_shares(gradients, state["scale"], formats, keep=state["keep"], curves=True)
@@ -52,7 +47,7 @@ def build(state: State, pressed: Mapping[str, str], lab: Any) -> Content:
 def _sources(lab: Any) -> Mapping[str, Any]:
     """Where gradients may come from."""
     runs = [f"{RUN}{file.name}" for file in files_in(lab.runs) if file.is_log]
-    return {"sources": (*BUILT_IN, *runs)}
+    return {"sources": (*recordings(), *runs)}
 
 
 def _named(source: str) -> str:
@@ -71,12 +66,12 @@ def _gradients(source: str, lab: Any) -> Iterator[Any]:
         file = run_file(lab.runs, source.removeprefix(RUN))
         with understood(file.path):
             yield _of_log(file.path, file.changed, file.size)
-    elif source in BUILT_IN:
+    elif source in recordings():
         yield _built_in(source)
     else:
         raise HalfulpError(
             _("there are no gradients {source!r}: choose {known}, a run, or a file").format(
-                source=source[:60], known=", ".join(BUILT_IN)
+                source=source[:60], known=", ".join(recordings())
             )
         )
 
@@ -99,8 +94,7 @@ def _of_log(path: Path, changed: float, size: int) -> Any:
 
 def _power(scale: Fraction) -> int:
     """Where the slider stands: the nearest power of two from below that it covers."""
-    exponent = scale.numerator.bit_length() - scale.denominator.bit_length()
-    return max(LEAST, min(MOST, exponent))
+    return max(LEAST, min(MOST, binade(scale)))
 
 
 VIEW = View(

@@ -48,6 +48,7 @@ class Step:
 
     def _track(self) -> None:
         self.tracked = self._names.tracked(self.model, self.optimizer, self._prepared)
+        self.parameters = {t.name: t.parameter for t in self.tracked}
         ways = self._about.ways
         self._meters = [
             Meter(t, ways.index(running_way(t, self._prepared)), ways) for t in self.tracked

@@ -206,8 +206,13 @@ class Watch:
             keep(self.model.register_forward_hook(_guarded(self, ended), with_kwargs=True))
         keep(self.optimizer.register_step_pre_hook(_guarded(self, self._step_began)))
         keep(self.optimizer.register_step_post_hook(_guarded(self, self._step_ended)))
-        if self._scale.is_used or compiles_hooks(self.model):
-            self._listen()  # since a step may be skipped, and its gradients dropped
+        if self._listens_always:
+            self._listen()
+
+    @property
+    def _listens_always(self) -> bool:
+        """Whether gradients say that a step begins, or may be dropped where one is skipped."""
+        return self._scale.is_used or compiles_hooks(self.model)
 
     def _listen(self) -> None:
         """Hear of each gradient as it comes in."""
@@ -259,7 +264,7 @@ class Watch:
         return hook
 
     def _backward_ended(self) -> None:
-        self._trouble.backward_ended({t.name: t.parameter for t in self._step.tracked})
+        self._trouble.backward_ended(self._step.parameters)
         self._step.see_gradients()
 
     def _step_began(self, optimizer: Optimizer, *_: Any) -> None:
@@ -304,7 +309,7 @@ class Watch:
     def _finish(self, *, taken: bool) -> None:
         if self._step.is_sampled and self._goes_on():
             self._journal.write(self._step.head(self.step, taken=taken), self._step.gathered)
-        if not self._scale.is_used and not compiles_hooks(self.model):
+        if not self._listens_always:
             self._listen_no_more()
         self._step.end()
         self._trouble.clear()
