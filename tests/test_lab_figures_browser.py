@@ -120,6 +120,18 @@ def test_gradients_of_a_file_are_looked_at(visit: Visit, watched: Watched, tmp_p
     assert drawn(page) == 2
 
 
+def test_a_file_that_does_not_arrive_is_said(
+    visit: Visit, watched: Watched, tmp_path: Path
+) -> None:
+    page = visit("/scale")
+    file = tmp_path / "x.npy"
+    np.save(file, np.float32([1]))
+    page.route("**/upload", lambda route: route.abort())
+    page.locator("#file").set_input_files(file)
+    expect(page.get_by_role("alert")).to_contain_text("did not arrive")
+    assert "ERR_FAILED" in watched.wrong.pop()  # the browser tells of it, too
+
+
 def test_a_run_is_followed_while_it_goes_on(visit: Visit, watched: Watched, tmp_path: Path) -> None:
     steps = train(tmp_path / "live.db", steps=12)
     for _ in range(3):

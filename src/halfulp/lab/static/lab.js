@@ -94,7 +94,7 @@ document.addEventListener("change", async (event) => {
   const answer = await fetch("/upload", { method: "POST", body: input.files[0] }).catch(() => null);
   const told = document.getElementById("upload-told");
   const text = answer ? await answer.text() : "";
-  if (!answer || !answer.ok) { told.textContent = text; told.hidden = false; return; }
+  if (!answer || !answer.ok) { told.textContent = text || told.dataset.failed; told.hidden = false; return; }
   const url = new URL(location.href);
   url.searchParams.set("source", `upload:${text}`);
   location.assign(url);
